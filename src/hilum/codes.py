@@ -1,0 +1,175 @@
+"""Every refusal, warning and error, by a stable name, with its sentence in English and Chinese.
+
+A code never changes its meaning once released: scripts and PACS rules match on it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Stable snake_case name of one refusal, warning or error."""
+
+    # A file that cannot be read: the study fails.
+    FILE_NOT_FOUND = "file_not_found"
+    FILE_EMPTY = "file_empty"
+    FILE_UNREADABLE = "file_unreadable"
+    NO_FILES = "no_files"
+    FORMAT_UNKNOWN = "format_unknown"
+    FILE_DAMAGED = "file_damaged"
+    NO_PIXEL_DATA = "no_pixel_data"
+    TRANSFER_SYNTAX_UNSUPPORTED = "transfer_syntax_unsupported"
+    PIXELS_UNDECODABLE = "pixels_undecodable"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    # A film that is read but not for this reader: the study is abstained.
+    MODALITY_UNSUPPORTED = "modality_unsupported"
+    SEVERAL_FRAMES = "several_frames"
+    NOT_GREYSCALE = "not_greyscale"
+    NOT_A_FRONTAL_VIEW = "not_a_frontal_view"
+    NOT_A_CHEST = "not_a_chest"
+    FOR_PROCESSING = "for_processing"
+    BLANK_FILM = "blank_film"
+    TOO_SMALL = "too_small"
+    OUTSIDE_READER_DOMAIN = "outside_reader_domain"
+    SEVERAL_VIEWS_UNSUPPORTED = "several_views_unsupported"
+    # A warning about the grey levels: the film is shown all the same.
+    WINDOW_INVALID = "window_invalid"
+    VOI_LUT_INVALID = "voi_lut_invalid"
+    MODALITY_LUT_INVALID = "modality_lut_invalid"
+    PHOTOMETRIC_MISSING = "photometric_missing"
+    # A remark on a draft.
+    TEXT_DISAGREES = "text_disagrees"
+    TEXT_CUT = "text_cut"
+    READ_OUTSIDE_DOMAIN = "read_outside_domain"
+    # A mistake in how Hilum was called or installed.
+    READER_NOT_FOUND = "reader_not_found"
+    READER_INVALID = "reader_invalid"
+    LANGUAGE_UNSUPPORTED = "language_unsupported"
+    EXTRA_MISSING = "extra_missing"
+    NO_PROBABILITY = "no_probability"
+    OPTION_INVALID = "option_invalid"
+    OUTPUT_UNWRITABLE = "output_unwritable"
+    INTERNAL_ERROR = "internal_error"
+
+    @property
+    def en(self) -> str:
+        """The sentence in English."""
+        return SENTENCES[self][0]
+
+    @property
+    def zh(self) -> str:
+        """The sentence in Chinese."""
+        return SENTENCES[self][1]
+
+    def sentence(self, language: str) -> str:
+        """The sentence in ``language``: "zh" for Chinese, anything else English."""
+        return self.zh if language == "zh" else self.en
+
+
+SENTENCES: dict[Code, tuple[str, str]] = {
+    Code.FILE_NOT_FOUND: ("there is no such file or folder", "文件或文件夹不存在"),
+    Code.FILE_EMPTY: ("the file is empty", "文件为空"),
+    Code.FILE_UNREADABLE: ("the file cannot be opened", "文件无法打开"),
+    Code.NO_FILES: ("the folder holds no files", "文件夹内没有文件"),
+    Code.FORMAT_UNKNOWN: (
+        "neither DICOM, PNG, JPEG nor TIFF",
+        "不是 DICOM、PNG、JPEG 或 TIFF 文件",
+    ),
+    Code.FILE_DAMAGED: ("the file is damaged or cut short", "文件损坏或不完整"),
+    Code.NO_PIXEL_DATA: ("a DICOM object without an image", "DICOM 对象中没有图像"),
+    Code.TRANSFER_SYNTAX_UNSUPPORTED: (
+        "the transfer syntax is not supported",
+        "不支持该传输语法",
+    ),
+    Code.PIXELS_UNDECODABLE: ("the pixels cannot be decoded", "像素数据无法解码"),
+    Code.TOO_MANY_PIXELS: ("the image is larger than the limit", "图像超过尺寸上限"),
+    Code.MODALITY_UNSUPPORTED: (
+        "not a projection radiograph (CR or DX)",
+        "不是 X 线平片（CR 或 DX）",
+    ),
+    Code.SEVERAL_FRAMES: ("more than one frame in the file", "文件含多帧图像"),
+    Code.NOT_GREYSCALE: ("a colour image, not a radiograph", "彩色图像，不是 X 线片"),
+    Code.NOT_A_FRONTAL_VIEW: ("not a frontal view", "不是正位片"),
+    Code.NOT_A_CHEST: ("not a chest radiograph", "不是胸片"),
+    Code.FOR_PROCESSING: (
+        "raw detector data (FOR PROCESSING), not a film for reading",
+        "原始探测器数据（FOR PROCESSING），不能直接阅片",
+    ),
+    Code.BLANK_FILM: ("the film is blank", "图像空白"),
+    Code.TOO_SMALL: ("the film is too small to be read", "图像过小，无法阅片"),
+    Code.OUTSIDE_READER_DOMAIN: (
+        "outside the domain this reader was trained on",
+        "超出该阅片器的训练范围",
+    ),
+    Code.SEVERAL_VIEWS_UNSUPPORTED: (
+        "this reader reads one view a study",
+        "该阅片器每次检查只能读一张片",
+    ),
+    Code.WINDOW_INVALID: (
+        "a VOI window is invalid (PS3.3 C.11.2); another is used, or smallest to largest value",
+        "有 VOI 窗位窗宽无效（PS3.3 C.11.2），改用其他窗，或按最小值到最大值显示",
+    ),
+    Code.VOI_LUT_INVALID: (
+        "the VOI LUT is invalid (PS3.3 C.11.2); shown without it",
+        "VOI LUT 无效（PS3.3 C.11.2），未使用",
+    ),
+    Code.MODALITY_LUT_INVALID: (
+        "the Modality LUT or rescale is invalid (PS3.3 C.11.1); stored values are used",
+        "Modality LUT 或重标定参数无效（PS3.3 C.11.1），按存储值处理",
+    ),
+    Code.PHOTOMETRIC_MISSING: (
+        "PhotometricInterpretation is missing; taken as MONOCHROME2",
+        "缺少 PhotometricInterpretation，按 MONOCHROME2 处理",
+    ),
+    Code.TEXT_DISAGREES: (
+        "the text and the probability disagree; review this first",
+        "文字与概率不一致，请优先复核",
+    ),
+    Code.TEXT_CUT: ("the text was cut at the length limit", "文字因长度上限被截断"),
+    Code.READ_OUTSIDE_DOMAIN: (
+        (
+            "NOT VALID: this reader knows only simulated chests; "
+            "whatever it says of this film is no finding"
+        ),
+        "无效：该阅片器只认识模拟胸片，对此片的任何输出都不是诊断所见",
+    ),
+    Code.READER_NOT_FOUND: ("there is no such reader", "找不到该阅片器"),
+    Code.READER_INVALID: (
+        "the reader's folder is incomplete or invalid",
+        "阅片器文件夹不完整或无效",
+    ),
+    Code.LANGUAGE_UNSUPPORTED: ("the reader does not write this language", "该阅片器不支持此语言"),
+    Code.EXTRA_MISSING: ("an optional part is not installed", "缺少可选组件"),
+    Code.NO_PROBABILITY: ("this engine gives no probabilities", "该推理引擎不提供概率"),
+    Code.OPTION_INVALID: ("an option has an invalid value", "选项取值无效"),
+    Code.OUTPUT_UNWRITABLE: ("the output cannot be written", "无法写入输出"),
+    Code.INTERNAL_ERROR: (
+        "a defect in Hilum; please report it with the code and the version",
+        "Hilum 内部错误，请附代码与版本号反馈",
+    ),
+}
+
+
+class HilumError(Exception):
+    """One failure: its code, what it concerns, and what to do.
+
+    ``subject`` names the file or study, ``detail`` what was wrong there. Neither ever holds
+    patient text: details are made of header keywords, numbers and names of settings.
+    """
+
+    def __init__(self, code: Code, subject: object = "", detail: str = "") -> None:
+        self.code = code
+        self.subject = str(subject)
+        self.detail = detail
+        super().__init__(self.line("en"))
+
+    def __reduce__(self) -> tuple[type[HilumError], tuple[Code, str, str]]:
+        """Rebuild from the parts: worker processes send errors to their parent."""
+        return type(self), (self.code, self.subject, self.detail)
+
+    def line(self, language: str = "en") -> str:
+        """One line for a person: ``subject: sentence (detail) [code]``."""
+        head = f"{self.subject}: " if self.subject else ""
+        tail = f" ({self.detail})" if self.detail else ""
+        return f"{head}{self.code.sentence(language)}{tail} [{self.code}]"
