@@ -1,0 +1,333 @@
+"""Grey levels: against a plain formula for every rule, and against highdicom for whole films."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from typing import Any
+
+import highdicom
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from hilum.codes import Code
+from hilum.imaging import grey, load_study
+from hilum.study import View, VoiFunction, VoiLut, Window
+
+
+def table_item(data: list[int], first: int, bits: int, **more: Any) -> Dataset:
+    """A LUT item with its data as packed 16-bit words, as files hold it."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(data) % 65536, first, bits])
+    item.add_new("LUTData", "OW", np.array(data, "<u2").tobytes())
+    for keyword, content in more.items():
+        setattr(item, keyword, content)
+    return item
+
+
+def windowed(x: float, window: Window) -> float:
+    """PS3.3 C.11.2.1.2.1 and C.11.2.1.3, word for word, for one value and 0..1."""
+    c, w = window.center, window.width
+    if window.function is VoiFunction.SIGMOID:
+        return 1 / (1 + math.exp(min(700.0, -4 * (x - c) / w)))
+    if window.function is VoiFunction.LINEAR_EXACT:
+        if x <= c - w / 2:
+            return 0.0
+        return 1.0 if x > c + w / 2 else (x - c) / w + 0.5
+    if x <= c - 0.5 - (w - 1) / 2:
+        return 0.0
+    return 1.0 if x > c - 0.5 + (w - 1) / 2 else (x - (c - 0.5)) / (w - 1) + 0.5
+
+
+levels = st.lists(st.integers(-40000, 65535), min_size=1, max_size=12)
+functions = st.sampled_from(VoiFunction)
+
+
+@given(levels, st.floats(-5000, 70000), st.floats(1, 70000), functions)
+def test_a_window_follows_the_standard(
+    xs: list[int], center: float, width: float, function: VoiFunction
+) -> None:
+    window = Window(center=center, width=width, function=function)
+    shown = window.apply(np.array(xs, np.float32))
+    expected = [windowed(x, window) for x in xs]
+    edge = min(abs(x - (center - 0.5)) for x in xs) if width < 2 else 1.0
+    if edge > 0.01:  # a step of one float32 around a threshold decides nothing
+        tolerance = 0.5 / 255 if width > 2 else 0.1
+        assert np.allclose(shown, expected, atol=tolerance)
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=2), st.floats(-1e5, 1e5), functions)
+def test_a_window_never_falls(xs: list[float], center: float, function: VoiFunction) -> None:
+    for width in (1, 1.5, 400, 1e5):
+        shown = Window(center=center, width=width, function=function).apply(
+            np.sort(np.array(xs, np.float32))
+        )
+        assert (np.diff(shown) >= 0).all()
+        assert shown.min() >= 0
+        assert shown.max() <= 1
+
+
+@given(levels, st.booleans())
+def test_display_inverts_exactly_once(xs: list[int], windowed_film: bool) -> None:
+    pixels = np.array([xs], np.float32)
+    voi: list[Window | VoiLut] = [Window(center=1000, width=3000)] if windowed_film else []
+    plain = View(pixels=pixels, voi=voi).display()
+    turned = View(pixels=pixels, voi=voi, inverted=True).display()
+    if windowed_film or len(set(xs)) > 1:
+        assert np.abs(plain.astype(int) + turned - 255).max() <= 1
+
+
+@given(
+    st.lists(st.integers(-5000, 5000), min_size=1),
+    st.lists(st.integers(0, 4095), min_size=2, max_size=50),
+    st.integers(-300, 300),
+)
+def test_a_modality_table_clamps_at_its_ends(xs: list[int], data: list[int], first: int) -> None:
+    ds = Dataset()
+    ds.PixelRepresentation = 1
+    ds.ModalityLUTSequence = [table_item(data, first, 12)]
+    pixels, codes = grey.modality(np.array([xs], np.int16), ds)
+    assert pixels[0].tolist() == [data[min(max(x - first, 0), len(data) - 1)] for x in xs]
+    assert codes == []
+
+
+@given(
+    st.lists(st.integers(-32768, 32767), min_size=1),
+    st.floats(-50, 50).filter(lambda slope: abs(slope) > 1e-3),
+    st.floats(-2000, 2000),
+)
+def test_rescale_is_slope_then_intercept(xs: list[int], slope: float, intercept: float) -> None:
+    ds = Dataset()
+    ds.RescaleSlope, ds.RescaleIntercept = f"{slope:.6f}", f"{intercept:.6f}"
+    pixels, codes = grey.modality(np.array([xs], np.int16), ds)
+    expected = [x * float(ds.RescaleSlope) + float(ds.RescaleIntercept) for x in xs]
+    assert np.allclose(pixels[0], expected, rtol=1e-5, atol=1e-2)
+    assert codes == []
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "first", "codes"),
+    [
+        ("", "", 100, []),
+        (None, "-5", 95, []),
+        ("2", None, 200, []),
+        ("1", "0", 100, []),
+        ("0", "7", 100, [Code.MODALITY_LUT_INVALID]),
+        ("1e39", "0", 100, [Code.MODALITY_LUT_INVALID]),
+    ],
+)
+def test_odd_rescales(
+    slope: str | None, intercept: str | None, first: float, codes: list[Code]
+) -> None:
+    ds = Dataset()
+    if slope is not None:
+        ds.RescaleSlope = slope
+    if intercept is not None:
+        ds.RescaleIntercept = intercept
+    pixels, found = grey.modality(np.array([[100, 200]], np.uint16), ds)
+    assert (pixels[0, 0], found) == (first, codes)
+    assert pixels.dtype == (np.uint16 if first == 100 else np.float32)
+
+
+def _no_length(item: Dataset) -> None:
+    item.LUTDescriptor = [0, 0, 12]  # 65536 entries, but few are there
+
+
+def _no_bits(item: Dataset) -> None:
+    item.LUTDescriptor = [4, 0, 0]
+
+
+def _no_data(item: Dataset) -> None:
+    del item.LUTData
+
+
+def _two_numbers(item: Dataset) -> None:
+    item.LUTDescriptor = [4, 0]
+
+
+def _too_bright(item: Dataset) -> None:
+    item.LUTDescriptor = [4, 0, 8]  # entries up to 4095
+
+
+@pytest.mark.parametrize("spoil", [_no_length, _no_bits, _no_data, _two_numbers, _too_bright])
+def test_a_broken_voi_table_is_left_out_and_said(spoil: Any) -> None:
+    ds = Dataset()
+    bad, good = (table_item([0, 100, 2000, 4095], 0, 12) for _ in range(2))
+    spoil(bad)
+    ds.VOILUTSequence = [bad, good]
+    ds.WindowCenter, ds.WindowWidth = 100, 200
+    transforms, codes = grey.voi(ds, np.zeros((2, 2), np.uint16))
+    assert [type(transform) for transform in transforms] == [VoiLut, Window]
+    assert codes == [Code.VOI_LUT_INVALID]
+
+
+def test_voi_table_of_packed_bytes_and_signed_start() -> None:
+    ds, item = Dataset(), Dataset()
+    item.add_new("LUTDescriptor", "US", [3, 65536 - 1024, 8])
+    item.add_new("LUTData", "OW", bytes([0, 128, 255, 0]))
+    ds.VOILUTSequence = [item]
+    (table,), codes = grey.voi(ds, np.full((2, 2), -5, np.float32))
+    assert isinstance(table, VoiLut)
+    assert (table.first, table.table.tolist(), codes) == (-1024, [0, 128, 255], [])
+    shown = table.apply(np.array([-2000, -1024, -1023, -1022, 0], np.float32))
+    assert np.allclose(shown * 255, [0, 0, 128, 255, 255])
+
+
+def test_a_signed_start_holds_where_no_pixel_happens_to_be_negative(make_file: Any) -> None:
+    xs = np.array([[0, 5], [9, 40]], np.int16)
+    path = make_file(xs, VOILUTSequence=[table_item(list(range(21)), -10, 5)])
+    view = load_study([path]).views[0]
+    assert (view.display() == np.rint(np.array([[10, 15], [19, 20]]) / 31 * 255)).all()
+
+
+def test_a_full_table_of_65536_entries() -> None:
+    ds = Dataset()
+    ds.VOILUTSequence = [table_item(list(range(65536)), 0, 16)]
+    (table,), codes = grey.voi(ds, np.zeros((2, 2), np.uint16))
+    assert isinstance(table, VoiLut)
+    assert (len(table.table), codes) == (65536, [])
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "expected"),
+    [
+        ("MONOCHROME1", None, True),
+        ("MONOCHROME2", None, False),
+        ("MONOCHROME1", "INVERSE", True),  # once, not twice
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME1", "IDENTITY", False),
+        ("MONOCHROME2", "IDENTITY", False),
+        ("MONOCHROME1", "LIN OD", True),
+        ("MONOCHROME1 ", "", True),
+    ],
+)
+def test_one_inversion(photometric: str, shape: str | None, expected: bool) -> None:
+    ds = Dataset()
+    ds.PhotometricInterpretation = photometric
+    if shape is not None:
+        ds.PresentationLUTShape = shape
+    assert grey.inverted(ds) == (expected, [])
+
+
+# --- whole films against highdicom
+
+MODALITY = ("none", "rescale", "lut")
+VOI = ("none", "LINEAR", "LINEAR_EXACT", "SIGMOID", "lut")
+PIXELS = ("u8", "u12", "u16", "i16")
+INVERSION = list(itertools.product(("MONOCHROME1", "MONOCHROME2"), (None, "IDENTITY", "INVERSE")))
+
+
+def film(kind: str, modality: str, voi: str, photometric: str, shape: str | None) -> dict[str, Any]:
+    """Elements of one film of the matrix, with its pixels under "pixels"."""
+    low, top = {"u8": (0, 255), "u12": (0, 4095), "u16": (0, 65535), "i16": (-2000, 3000)}[kind]
+    dtype = {"u8": np.uint8, "i16": np.int16}.get(kind, np.uint16)
+    pixels = np.rint(np.linspace(low, top, 64 * 66).reshape(64, 66)).astype(dtype)
+    found: dict[str, Any] = {"pixels": pixels, "PhotometricInterpretation": photometric}
+    if kind == "u12":
+        found |= {"BitsStored": 12}
+    if shape:
+        found["PresentationLUTShape"] = shape
+    if modality == "rescale":  # a whole slope: highdicom's window is off by one width otherwise
+        found |= {"RescaleSlope": 1, "RescaleIntercept": -100, "RescaleType": "US"}
+        low, top = low - 100, top - 100
+    if modality == "lut":
+        entries = [int(4095 * (i / 1000) ** 0.5) for i in range(1001)]
+        found["ModalityLUTSequence"] = [table_item(entries, 0, 16, ModalityLUTType="US")]
+        low, top = 0, 4095
+    if voi == "lut":
+        size = min(top - low, 4000)
+        entries = [int(65535 * (i / size) ** 2) for i in range(size + 1)]
+        found["VOILUTSequence"] = [table_item(entries, max(low, 0), 16)]
+    elif voi != "none":
+        found |= {
+            "WindowCenter": [(low + top) / 2, 0],
+            "WindowWidth": [(top - low) / 1.7, 5],
+            "VOILUTFunction": voi,
+        }
+    return found
+
+
+def highdicom_cannot(kind: str, modality: str, voi: str) -> bool:
+    """It composes two tables without their ranges, and starts a table at 0 for signed pixels."""
+    return modality == "lut" and (voi == "lut" or kind == "i16")
+
+
+MATRIX = [case for case in itertools.product(PIXELS, MODALITY, VOI) if not highdicom_cannot(*case)]
+
+
+@pytest.mark.parametrize(("kind", "modality", "voi"), MATRIX)
+def test_films_equal_highdicom_within_one_level(
+    make_file: Any, kind: str, modality: str, voi: str
+) -> None:
+    for number, (photometric, shape) in enumerate(INVERSION):
+        path = make_file(**film(kind, modality, voi, photometric, shape), name=f"{number}.dcm")
+        view = load_study([path]).views[0]
+        expected = reference_frame(path, has_voi=voi != "none", free=not view.voi)
+        assert np.abs(view.display().astype(float) - expected).max() <= 1, (photometric, shape)
+        assert view.warnings == []
+
+
+def reference_frame(path: Any, *, has_voi: bool, free: bool) -> NDArray[np.float64]:
+    """highdicom's frame as 0..255; without VOI its values are spread as ``View.display`` does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame: NDArray[np.float64] = highdicom.imread(path).get_frame(
+            1, apply_voi_transform=True if has_voi else None, apply_presentation_lut=True
+        )
+    if has_voi:
+        return frame * 255
+    if not free:  # 8 bits shown as they are
+        return frame
+    return (frame - frame.min()) / (frame.max() - frame.min()) * 255
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_two_tables_and_signed_pixels_follow_the_plain_formula(
+    make_file: Any, photometric: str
+) -> None:
+    xs = np.arange(-32, 32, dtype=np.int16).reshape(8, 8)
+    first, second = [i * 3 for i in range(41)], [255 - i for i in range(121)]
+    path = make_file(
+        xs,
+        PhotometricInterpretation=photometric,
+        ModalityLUTSequence=[table_item(first, -20, 8)],
+        VOILUTSequence=[table_item(second, 10, 8)],
+    )
+    view = load_study([path]).views[0]
+    for x, shown in zip(xs.ravel().tolist(), view.display().ravel().tolist(), strict=True):
+        value = first[min(max(x + 20, 0), 40)]
+        expected = second[min(max(value - 10, 0), 120)]
+        assert shown == (255 - expected if photometric == "MONOCHROME1" else expected)
+
+
+@given(st.integers(1, 16), st.booleans(), st.lists(st.integers(0, 65535), min_size=4, max_size=4))
+@settings(deadline=None)
+def test_bits_above_bits_stored_never_show(
+    make_dataset: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    stored: int,
+    signed: bool,
+    words: list[int],
+) -> None:
+    pixels = np.array(words, np.uint16).reshape(2, 2)
+    folder = tmp_path_factory.mktemp("bits")
+    ds = make_dataset(
+        pixels.view(np.int16) if signed else pixels, BitsStored=stored, HighBit=stored - 1
+    )
+    ds.save_as(folder / "film", enforce_file_format=True)
+    found = load_study([folder / "film"]).views[0].pixels.ravel().tolist()
+    kept = [word & (2**stored - 1) for word in words]
+    if signed:
+        kept = [k - 2**stored if k >= 2 ** (stored - 1) else k for k in kept]
+    assert found == kept
+
+
+def test_high_bit_above_bits_stored_shifts(make_file: Any) -> None:
+    xs = np.arange(16, dtype=np.uint16).reshape(4, 4)
+    path = make_file(xs << 4 | 0b1010, BitsStored=12, HighBit=15)
+    assert load_study([path]).views[0].pixels.tolist() == xs.tolist()
