@@ -124,3 +124,101 @@ def _dataset(pixels: NDArray[Any] | None = None, **elements: Any) -> Dataset:
     ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", ComputedRadiographyImageStorage)
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     return ds
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Six simulated films of 256 pixels, PNG, with truth.jsonl beside them."""
+    from hilum.phantom.corpus import make_corpus
+
+    folder = tmp_path_factory.mktemp("phantoms")
+    make_corpus(folder, 6, seed=5, size=256, format="png", processes=1)
+    return sorted(folder.glob("*.png"))
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Path:
+    """A reader's folder with the embedded reader's classes, far smaller.
+
+    Its encoder is random, its decoder has learnt the reports of ``phantoms`` by heart, each with
+    a ``<box>`` after the sentence of every instance, so that drafts differ, end and have places.
+    """
+    import torch
+    from transformers import VisionEncoderDecoderConfig, VisionEncoderDecoderModel
+
+    from hilum.models.embedded import FilmEncoderConfig
+    from hilum.phantom.film import simulate
+    from hilum.reading.score import Calibration
+    from hilum.training.embedded import export, shards, words
+
+    torch.set_num_threads(1)
+    entries = [shards.entry(simulate(5, i, 256)) for i in range(len(phantoms))]
+    tokenizer = words.make_tokenizer(entries)
+    encoder = FilmEncoderConfig(
+        image_size=128,
+        channels=(8, 8, 16, 16),
+        hidden_size=32,
+        detail=16,
+        attention_layers=1,
+        attention_heads=2,
+    )
+    config = VisionEncoderDecoderConfig(
+        encoder=encoder, decoder=words.decoder_config(tokenizer, encoder.hidden_size)
+    )
+    config.decoder_start_token_id = tokenizer.bos_token_id
+    config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VisionEncoderDecoderModel(config=config).eval()
+        # the untrained head is zero: without this every cell would be the same peak
+        torch.nn.init.normal_(model.encoder.heat[-1].weight, std=0.5)
+    _learn_by_heart(model, words.Writer(tokenizer), entries, phantoms)
+    folder = tmp_path_factory.mktemp("twin")
+    model.to(torch.float16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    card = export._card(Calibration())
+    (folder / "reader.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
+    return folder
+
+
+def _learn_by_heart(
+    model: Any, writer: Any, entries: list[dict[str, Any]], films: list[Path]
+) -> None:
+    """Trains the decoder on a report in each language and on the answers, for every film."""
+    import torch
+    from PIL import Image
+    from torch.nn.functional import cross_entropy
+
+    from hilum.models.embedded.configuration import CLASSES
+    from hilum.models.embedded.processing import fit, normalise
+
+    size = model.config.encoder.image_size
+    squares = np.stack([fit(np.asarray(Image.open(path)), size)[0] for path in films])
+    with torch.no_grad():
+        hidden = model.encoder(normalise(torch.from_numpy(squares)[:, None])).last_hidden_state
+    first = np.cumsum([0, *CLASSES.values()])
+    texts = []
+    for entry in entries:
+        kinds = [int(row[0]) for row in entry["instances"]]
+        slots = [int(first[kind]) + kinds[:k].count(kind) for k, kind in enumerate(kinds)]
+        texts += [torch.tensor(writer.report(entry, language, slots)) for language in ("en", "zh")]
+    ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)  # the pad token is 0
+    labels = torch.where(ids[:, 1:] == 0, -100, ids[:, 1:])
+    labels[:, 0] = -100  # the language is given
+    asked = [
+        writer.question(n, bool(p))
+        for e in entries
+        for n, p in zip(CLASSES, e["present"], strict=True)
+    ]
+    prompts, answers = (torch.tensor(column) for column in zip(*asked, strict=True))
+    twice, often = hidden.repeat_interleave(2, 0), hidden.repeat_interleave(len(CLASSES), 0)
+    optimizer = torch.optim.AdamW(model.decoder.parameters(), lr=1e-2)
+    for _ in range(110):
+        said = model.decoder(input_ids=ids[:, :-1], encoder_hidden_states=twice, use_cache=False)
+        told = model.decoder(input_ids=prompts, encoder_hidden_states=often, use_cache=False)
+        loss = cross_entropy(said.logits.flatten(0, 1), labels.flatten())
+        loss = loss + 0.2 * cross_entropy(told.logits[:, -1], answers)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
+        optimizer.step()

@@ -1,0 +1,105 @@
+"""``hilum read``: files to draft reports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hilum.codes import Code, HilumError
+
+if TYPE_CHECKING:
+    from hilum.imaging import StudyFiles
+    from hilum.study import Study
+
+# Films held at once: decoded by threads while the reader works on the batch before.
+BATCH = 16
+
+
+class Language(StrEnum):
+    """Language of the draft."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+def read(
+    paths: Annotated[list[Path], typer.Argument(help="Films or folders: DICOM, PNG, JPEG, TIFF.")],
+    reader: Annotated[
+        str, typer.Option("--reader", help="embedded, or a reader's folder.")
+    ] = "embedded",
+    language: Annotated[Language, typer.Option("--language", help="Of the draft.")] = Language.EN,
+    json: Annotated[bool, typer.Option("--json", help="One JSON line a study on stdout.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for JSON and pictures.")] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="A picture a study, in --out or .")
+    ] = False,
+    allow_outside_domain: Annotated[
+        bool,
+        typer.Option("--allow-outside-domain", help="Read films the reader was not made for."),
+    ] = False,
+) -> int:
+    """Read films and write draft reports with a probability for each finding.
+
+    Exit code: 0 all read, 3 some abstained, 4 some failed.
+
+    Example: hilum read films --language zh --overlay --out reads
+    """
+    from hilum import imaging
+    from hilum.cli.show import Printer
+    from hilum.reading.reader import Reader
+    from hilum.study import Study
+
+    studies = imaging.scan(paths)
+    printer = Printer(language.value, as_json=json, out=out, overlay=overlay, total=len(studies))
+    # weights take seconds to load: a mistyped path is answered without them
+    chosen = None if all(files.error for files in studies) else Reader.load(reader)
+    with printer, closing(_batches(studies)) as batches:
+        for batch in batches:
+            loaded = [study for _, study in batch if isinstance(study, Study)]
+            reports = iter(
+                chosen.read_studies(loaded, language.value, allow_outside_domain) if chosen else ()
+            )
+            for files, study in batch:
+                if isinstance(study, HilumError):
+                    printer.failure(files, study)
+                else:
+                    printer.report(next(reports), study)
+    return printer.exit_code
+
+
+def _batches(
+    studies: list[StudyFiles],
+) -> Generator[list[tuple[StudyFiles, Study | HilumError]]]:
+    """Loaded studies or what is wrong with them, in order, a batch at a time and one ahead."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(4)
+    try:
+        groups = [studies[i : i + BATCH] for i in range(0, len(studies), BATCH)]
+        ahead = [pool.submit(_load, files) for files in groups[0]] if groups else []
+        for k, group in enumerate(groups):
+            ready = [job.result() for job in ahead]
+            following = groups[k + 1] if k + 1 < len(groups) else []
+            ahead = [pool.submit(_load, files) for files in following]
+            yield list(zip(group, ready, strict=True))
+    finally:  # Ctrl-C does not wait for films that nobody will read
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _load(files: StudyFiles) -> Study | HilumError:
+    from hilum import imaging
+
+    try:
+        return imaging.load(files)
+    except HilumError as error:
+        return error
+    except Exception as error:  # a defect that one file brings out stops no other file
+        if os.environ.get("HILUM_DEBUG", "0") not in ("", "0"):
+            raise
+        return HilumError(Code.INTERNAL_ERROR, files.paths[0], type(error).__name__)

@@ -1,0 +1,1 @@
+"""Reports against truth: metrics, intervals, calibration."""

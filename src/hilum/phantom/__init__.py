@@ -1,0 +1,4 @@
+"""Phantom: a simulated frontal chest radiograph with known truth.
+
+For tests, demonstrations and quality control; never clinical.
+"""

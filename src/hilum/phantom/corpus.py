@@ -1,0 +1,99 @@
+"""Many phantoms on disk: films as DICOM or PNG, and truth.jsonl."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from hilum.codes import Code, HilumError
+from hilum.language import write
+from hilum.phantom.dicom import MODEL_NAME, to_dicom
+from hilum.phantom.film import Film, simulate
+
+Format = Literal["dicom", "png"]
+TRUTH = "truth.jsonl"
+
+
+def workers() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_corpus(
+    folder: Path,
+    n: int,
+    seed: int,
+    size: int = 1024,
+    format: Format = "dicom",
+    processes: int | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> Path:
+    """Write ``n`` phantoms and their truth into ``folder``; returns the path of truth.jsonl.
+
+    The same seed gives the same bytes on one machine, whatever ``processes`` is. truth.jsonl is
+    written last and in one piece, so a folder with it is complete. Raises ``output_unwritable``.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TRUTH).unlink(missing_ok=True)
+        jobs = (range(n), repeat(folder), repeat(seed), repeat(size), repeat(format))
+        rows = []
+        for row in _in_order(processes or max(1, min(workers(), n)), *jobs):
+            rows.append(json.dumps(row, ensure_ascii=False))
+            progress()
+        part = folder / f".{TRUTH}.part"
+        part.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        return part.replace(folder / TRUTH)
+    except OSError as error:
+        raise HilumError(Code.OUTPUT_UNWRITABLE, folder, error.strerror or "") from error
+
+
+def _in_order(processes: int, *jobs: Any) -> Iterator[dict[str, Any]]:
+    if processes == 1:
+        yield from map(_write_one, *jobs)
+        return
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        yield from pool.map(_write_one, *jobs, chunksize=4)
+
+
+def _write_one(index: int, folder: Path, seed: int, size: int, format: Format) -> dict[str, Any]:
+    film = simulate(seed, index, size)
+    name = f"phantom-{seed}-{index:05d}"
+    path = folder / f"{name}.{'dcm' if format == 'dicom' else 'png'}"
+    if format == "dicom":
+        to_dicom(film, name, inverted=index % 2 == 1).save_as(path, enforce_file_format=True)
+    else:
+        _to_png(film, path)
+    return truth_row(film, path.name, name)
+
+
+def _to_png(film: Film, path: Path) -> None:
+    info = PngInfo()
+    info.add_text("Source", MODEL_NAME)
+    info.add_text("mm_per_pixel", repr(film.mm_per_pixel))
+    Image.fromarray((film.pixels >> 4).astype(np.uint8)).save(path, pnginfo=info)
+
+
+def truth_row(film: Film, path: str, patient_id: str) -> dict[str, Any]:
+    """One line of truth.jsonl."""
+    return {
+        "path": path,
+        "patient_id": patient_id,
+        "mm_per_pixel": film.mm_per_pixel,
+        "position": "PA",
+        "findings": [f.model_dump(mode="json") for f in film.findings],
+        "report": {"en": write(film.findings, "en"), "zh": write(film.findings, "zh")},
+    }

@@ -1,0 +1,166 @@
+"""From matter to grey levels: cone-beam projection, Beer-Lambert, scatter, noise, display.
+
+The patient's frame is in millimetres: x to the patient's left (the picture's right), y down,
+z towards the detector. Images are square, float32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+SOURCE_DETECTOR = 1800.0  # mm, the usual chest stand
+CENTRE_DETECTOR = 150.0  # mm from the middle of the body to the detector
+FIELD = 400.0  # mm, side of the detector
+# Linear attenuation in 1/mm at 50 and 80 keV (Hubbell and Seltzer, NISTIR 5632, times density):
+# water 0.2269 and 0.1837 cm2/g; cortical bone 0.4242 and 0.2229 cm2/g at 1.92 g/cm3.
+WATER = (0.02269, 0.01837)
+BONE = (0.08145, 0.04280)
+SPECTRUM = (0.5, 0.5)
+GREY_LEVELS = 4096
+_GOLDEN = 0.6180339887
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How the film was taken and developed."""
+
+    photons: float  # per pixel of a 512 px film
+    scatter: float  # scattered to primary ratio
+    blur: float  # detector blur, pixels of a 512 px film
+    unsharp: float
+    percentiles: tuple[float, float]
+    gamma: float
+    gain: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Exposure:
+        """A plausible exposure at random."""
+        u = rng.uniform
+        return cls(
+            photons=10 ** u(4.5, 5.6),
+            scatter=u(0.15, 0.7),
+            blur=u(0.3, 0.9),
+            unsharp=u(0.2, 1.0),
+            percentiles=(u(1, 5), u(93, 98)),
+            gamma=u(0.8, 1.25),
+            gain=u(0.85, 1.0),
+        )
+
+
+def magnification(z: Array | float) -> Array | float:
+    """Cone-beam magnification on the detector of a point at height ``z``."""
+    return SOURCE_DETECTOR / (SOURCE_DETECTOR - CENTRE_DETECTOR + z)
+
+
+def project(points: Array, size: int) -> Array:
+    """Points (n, 3) in mm to picture coordinates (n, 2) in pixels (x, y); centres at integers."""
+    m = np.asarray(magnification(points[:, 2]))
+    return (points[:, :2] * m[:, None] * (size / FIELD) + (size / 2 - 0.5)).astype(np.float32)
+
+
+@numba.njit(cache=True)
+def splat_tube(
+    image: Array,
+    centre: Array,
+    across: Array,
+    through: Array,
+    half_height: Array,
+    half_width: Array,
+    density: Array,
+    spacing: float,
+    cortex: float,
+    fill: float,
+    around: int,
+    start: float,
+) -> None:
+    """Add the path length (mm) of a hollow, partly filled tube to ``image``.
+
+    ``centre``, ``across``, ``through``: (n, 3), the axis and the two half-axes' directions;
+    ``half_height``, ``half_width``: (n,) mm; ``spacing`` mm between axis points; ``cortex``
+    thickness of the wall in mm; ``fill`` share of the inside that is bone. Each point's share
+    goes to four pixels; turning every section by the golden angle leaves no rings.
+    """
+    size = image.shape[0]
+    scale = size / FIELD
+    dphi = 2 * math.pi / around
+    for i in range(centre.shape[0]):
+        if density[i] <= 0:
+            continue
+        h, w = half_height[i], half_width[i]
+        for j in range(around):
+            phi = (j + (i * _GOLDEN + start) % 1.0) * dphi
+            c, s = math.cos(phi), math.sin(phi)
+            wall = dphi * math.sqrt((h * s) ** 2 + (w * c) ** 2) * cortex
+            inside = math.pi * h * w * fill / around
+            # the wall, then one point of the inside: two rings take turns
+            for ring in range(2):
+                share = 1.0 if ring == 0 else (0.75 if (i + j) % 2 else 0.4)
+                weight = wall if ring == 0 else inside * (1.3 if (i + j) % 2 else 0.7)
+                if weight == 0:
+                    continue
+                a, b = h * c * share, w * s * share
+                z = centre[i, 2] + a * across[i, 2] + b * through[i, 2]
+                m = SOURCE_DETECTOR / (SOURCE_DETECTOR - CENTRE_DETECTOR + z) * scale
+                u = (centre[i, 0] + a * across[i, 0] + b * through[i, 0]) * m + (size / 2 - 0.5)
+                v = (centre[i, 1] + a * across[i, 1] + b * through[i, 1]) * m + (size / 2 - 0.5)
+                x, y = math.floor(u), math.floor(v)
+                if x < 0 or y < 0 or x >= size - 1 or y >= size - 1:
+                    continue
+                fu, fv = u - x, v - y
+                part = weight * density[i] * spacing * m * m
+                image[y, x] += part * (1 - fu) * (1 - fv)
+                image[y, x + 1] += part * fu * (1 - fv)
+                image[y + 1, x] += part * (1 - fu) * fv
+                image[y + 1, x + 1] += part * fu * fv
+
+
+def blur(image: Array, sigma: float) -> Array:
+    """Gaussian blur, ``sigma`` in pixels."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)
+
+
+def _coarse_blur(image: Array, sigma: float, factor: int) -> Array:
+    """A wide blur done on a picture ``factor`` times smaller."""
+    size = image.shape[0]
+    small = cv2.resize(image, (size // factor, size // factor), interpolation=cv2.INTER_AREA)
+    wide = cv2.GaussianBlur(small, (0, 0), sigma / factor)
+    large = cv2.resize(wide, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large, dtype=np.float32)
+
+
+def expose(
+    water: Array, bone: Array, exposure: Exposure, rng: np.random.Generator
+) -> NDArray[np.uint16]:
+    """A developed film, 12 bits, bright bone, from path lengths in mm of water and bone."""
+    size = water.shape[0]
+    beam = np.zeros_like(water)
+    for share, mu_water, mu_bone in zip(SPECTRUM, WATER, BONE, strict=True):
+        depth = np.float32(mu_water) * water + np.float32(mu_bone) * bone
+        beam += np.float32(share) * np.exp(-depth)
+    # scatter is far wider than any structure: a blurred primary (25 mm) stands in for it
+    beam += np.float32(exposure.scatter) * _coarse_blur(beam, 25 * size / FIELD, 8)
+    beam = blur(beam, exposure.blur * size / 512)
+    photons = np.float32(exposure.photons * (512 / size) ** 2)
+    counts = beam * photons
+    noise = rng.standard_normal((2, size, size), dtype=np.float32)
+    counts += np.sqrt(counts) * noise[0] + 3 * noise[1]
+    return _develop(-np.log(np.maximum(counts / photons, np.float32(1e-6))), exposure)
+
+
+def _develop(film: Array, exposure: Exposure) -> NDArray[np.uint16]:
+    """Unsharp mask, range by percentiles, gamma: what a console does before sending."""
+    size = film.shape[0]
+    film = film + np.float32(exposure.unsharp) * (film - _coarse_blur(film, 9 * size / FIELD, 4))
+    margin = size // 64
+    low, high = np.percentile(film[margin:-margin:8, margin:-margin:8], exposure.percentiles)
+    film = np.clip((film - np.float32(low)) / np.float32(high - low), 0, 1.1)
+    film = np.clip(film ** np.float32(exposure.gamma) * np.float32(exposure.gain), 0, 1)
+    return np.rint(film * (GREY_LEVELS - 1)).astype(np.uint16)
