@@ -1,0 +1,204 @@
+"""The embedded reader's table on phantoms of unseen seeds, with 95 % intervals.
+
+    python -m benchmarks.embedded --n 500
+
+Every figure is over whole readings, as `hilum read` gives them: films of 512 px, read by the
+packaged weights. Baselines beside them: a reader that answers the prevalence (AUC 0.5), and the
+all-normal text. The last line is one line of JSON with every figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilum.evaluation.metrics import auc, bootstrap, calibration_error, wilson
+from hilum.findings import Displacement, Finding, FindingName, Instance, Stage, Status
+from hilum.language import label, write
+from hilum.phantom.corpus import make_corpus
+from hilum.phantom.film import SIMULATED
+from hilum.reading.reader import Reader
+from hilum.report import LANGUAGES, Report
+
+NEAR_MM = 15.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--n", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=20260)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--reader", default="embedded")
+    parser.add_argument("--films", type=Path, default=Path("runs/benchmark-films"))
+    parser.add_argument("--wrong", type=Path, help="folder for pictures of wrongly read fractures")
+    args = parser.parse_args()
+    folder = args.films / f"seed{args.seed}-n{args.n}-{args.size}px"
+    truth = folder / "truth.jsonl"
+    if not truth.exists():
+        make_corpus(folder, args.n, args.seed, args.size, "png")
+    rows = [json.loads(line) for line in truth.read_text(encoding="utf-8").splitlines()]
+    reader = Reader.load(args.reader)
+    reports = {lang: read_all(reader, folder, rows, lang) for lang in LANGUAGES}
+    figures: dict[str, Any] = {"n": len(rows), "seed": args.seed, "size": args.size}
+    figures |= ranking(rows, reports["en"]) | instances(rows, reports["en"]) | words(rows, reports)
+    show(figures)
+    if args.wrong:
+        picture_wrong(rows, reports["en"], folder, args.wrong)
+    print(json.dumps(figures))
+
+
+def read_all(
+    reader: Reader, folder: Path, rows: list[dict[str, Any]], language: Any
+) -> list[Report]:
+    from hilum import imaging
+
+    studies = (imaging.load_study([folder / row["path"]]) for row in rows)
+    reports = list(reader.read_stream(studies, language))
+    assert all(not r.abstained for r in reports), "the reader abstained on a phantom"
+    return reports
+
+
+def findings_of(row: dict[str, Any]) -> dict[str, Finding]:
+    return {f["name"]: Finding.model_validate(f) for f in row["findings"]}
+
+
+def kind_of(instance: Instance) -> str:
+    if instance.stage is Stage.HEALING:
+        return "healing"
+    return "displaced" if instance.displacement is Displacement.DISPLACED else "nondisplaced"
+
+
+def ranking(rows: list[dict[str, Any]], reports: list[Report]) -> dict[str, Any]:
+    """AUC, calibration and the operating point at specificity 0.90."""
+    out: dict[str, Any] = {}
+    for name in SIMULATED:
+        y = np.array([findings_of(r)[name].present for r in rows])
+        p = np.array([report.finding(name).probability for report in reports])  # type: ignore[union-attr]
+        out[f"auc_{name}"] = with_interval(auc, y, p)
+        out[f"ece_{name}"] = round(calibration_error(y, p), 4)
+        if name is FindingName.FRACTURE:
+            kinds = [
+                kind_of(findings_of(r)[name].instances[0]) if present else ""
+                for r, present in zip(rows, y, strict=True)
+            ]
+            for kind in ("displaced", "nondisplaced", "healing"):
+                keep = np.array([not k or k == kind for k in kinds])
+                out[f"auc_fracture_{kind}"] = with_interval(auc, y[keep], p[keep])
+            cut = float(np.quantile(p[~y], 0.90))
+            hits = int((p[y] > cut).sum())
+            out["fracture_sensitivity_at_specificity_90"] = share(hits, int(y.sum()))
+            both = int(((p >= 0.5) == y).sum())
+            out["fracture_accuracy_at_half"] = share(both, len(y))
+            out["fracture_accuracy_all_normal"] = round(float((~y).mean()), 4)
+    return out
+
+
+def instances(rows: list[dict[str, Any]], reports: list[Report]) -> dict[str, Any]:
+    """Of all fractured films: is the likeliest called fracture where, and what, the truth says?"""
+    names = ("called", "side", "rib", "rib_within_1", "region", "kind", "near_15mm")
+    counts = dict.fromkeys(names, 0)
+    total = 0
+    for row, report in zip(rows, reports, strict=True):
+        true = findings_of(row)[FindingName.FRACTURE].instances
+        if not true:
+            continue
+        total += 1
+        said = report.finding(FindingName.FRACTURE)
+        if said is None or not said.present or not said.instances:
+            continue
+        t, s = true[0], max(said.instances, key=lambda i: i.probability or 0)
+        rib = s.ribs[0] if s.ribs else None
+        distance = math.inf
+        if s.box and t.box:
+            distance = math.dist(s.box.centre, t.box.centre) * row["mm_per_pixel"]
+        counts["called"] += 1
+        counts["side"] += s.side == t.side
+        counts["rib"] += rib == t.ribs[0]
+        counts["rib_within_1"] += rib is not None and abs(rib - t.ribs[0]) <= 1
+        counts["region"] += s.region == t.region
+        counts["kind"] += (s.displacement, s.stage) == (t.displacement, t.stage)
+        counts["near_15mm"] += distance <= NEAR_MM
+    return {f"fracture_{k}": share(n, total) for k, n in counts.items()}
+
+
+def words(rows: list[dict[str, Any]], reports: dict[Any, list[Report]]) -> dict[str, Any]:
+    """Sentences right (finding, status and every attribute), and how often text and p disagree."""
+    out: dict[str, Any] = {}
+    for language, drafts in reports.items():
+        right = all_normal = total = exact = 0
+        for row, report in zip(rows, drafts, strict=True):
+            true = [findings_of(row)[n] for n in SIMULATED]
+            said = {f.name: f for f in label(report.text or "", language)}
+            exact += report.text == row["report"][language]
+            for finding in true:
+                total += 1
+                right += same(finding, said.get(finding.name))
+                all_normal += not finding.present
+        out[f"sentences_{language}"] = share(right, total)
+        out[f"reports_exact_{language}"] = share(exact, len(rows))
+        out[f"sentences_all_normal_{language}"] = round(all_normal / total, 4)
+        flagged = sum("text_disagrees" in r.flags for r in drafts)
+        out[f"text_disagrees_{language}"] = share(flagged, len(rows))
+        normal = write([Finding(name=n, status=Status.ABSENT) for n in SIMULATED], language)
+        out[f"reports_all_normal_{language}"] = share(
+            sum(row["report"][language] == normal for row in rows), len(rows)
+        )
+    return out
+
+
+def same(true: Finding, said: Finding | None) -> bool:
+    def attributes(finding: Finding) -> list[str]:
+        # a side is not said of an enlarged heart
+        keys = ("bone", "side", "ribs", "region", "displacement", "stage")
+        return sorted(str([getattr(i, k) for k in keys]) for i in finding.instances)
+
+    return said is not None and said.status is true.status and attributes(said) == attributes(true)
+
+
+def with_interval(metric: Any, y: Any, p: Any) -> list[float]:
+    low, high = bootstrap(metric, y, p, rounds=500)
+    return [round(metric(y, p), 4), round(low, 4), round(high, 4)]
+
+
+def share(hits: int, n: int) -> list[float]:
+    low, high = wilson(hits, n)
+    return [round(hits / max(n, 1), 4), round(low, 4), round(high, 4)]
+
+
+def show(figures: dict[str, Any]) -> None:
+    for name, value in figures.items():
+        if isinstance(value, list):
+            print(f"{name:42s} {value[0]:.4f}  ({value[1]:.4f} to {value[2]:.4f})")
+        else:
+            print(f"{name:42s} {value}")
+
+
+def picture_wrong(
+    rows: list[dict[str, Any]], reports: list[Report], folder: Path, out: Path, most: int = 12
+) -> None:
+    """Pictures of the worst fracture errors: missed with certainty, or seen where none is."""
+    from hilum import imaging
+    from hilum.reading import overlay
+
+    out.mkdir(parents=True, exist_ok=True)
+    errors = []
+    for row, report in zip(rows, reports, strict=True):
+        y = findings_of(row)[FindingName.FRACTURE].present
+        p = report.finding(FindingName.FRACTURE).probability  # type: ignore[union-attr]
+        errors.append((abs(y - (p or 0)), row, report))
+    for k, (error, row, report) in enumerate(sorted(errors, key=lambda e: -e[0])[:most]):
+        if error < 0.5:
+            break
+        overlay.save(report, imaging.load_study([folder / row["path"]]), out / f"wrong-{k:02d}.png")
+        print(f"wrong-{k:02d}: {row['path']} p-error {error:.2f}; truth: {row['report']['en']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What every engine offers, and what it takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One text to be written: displayed images (rows, columns) and the prompt."""
+
+    images: tuple[Image, ...]
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How text is drawn. Greedy; ``max_new_tokens`` bounds its length."""
+
+    max_new_tokens: int = 224
+
+    def describe(self) -> dict[str, Any]:
+        """For a report's provenance."""
+        return {"do_sample": False, "max_new_tokens": self.max_new_tokens}
+
+
+@dataclass(frozen=True)
+class Located:
+    """A place on an image: box xyxy in its pixels, raw score (log odds), finding name.
+
+    ``end`` is the offset in the text right after the words it belongs to; None for a place
+    the text does not speak of.
+    """
+
+    finding: str
+    box: tuple[float, float, float, float]
+    score: float
+    end: int | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What ``generate`` gives for one request; ``complete`` is False where the text was cut."""
+
+    text: str
+    complete: bool = True
+    places: tuple[Located, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question put after the images, and the answers whose likelihoods are compared.
+
+    Neither the question nor an answer is empty.
+    """
+
+    prompt: str
+    answers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.prompt or not self.answers or not all(self.answers):
+            raise ValueError(f"a question without words or answers: {self}")
+
+
+class Engine(Protocol):
+    """Runs one set of weights. What an engine cannot do raises HilumError, never a guess."""
+
+    weights_sha256: str
+    versions: dict[str, str]
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Draft]:
+        """One draft a request, in order; the requests are batched."""
+        ...
+
+    def stream(self, request: Request, sampling: Sampling) -> Iterator[str]:
+        """The pieces of one draft's text as they are written."""
+        ...
+
+    def choose(
+        self, images: Sequence[tuple[Image, ...]], context: str, questions: Sequence[Question]
+    ) -> list[NDArray[np.float64]]:
+        """Probability of each answer, one array (questions, answers) for each entry of ``images``.
+
+        The answers' likelihoods are compared with each other and sum to 1 a question; a question
+        with fewer answers than another has NaN in the columns that it lacks. Images and the
+        context before the question are encoded once. Raises ``no_probability`` where the engine
+        has no likelihoods.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Training of the embedded reader, from phantoms alone: ``python -m hilum.training.embedded``."""

@@ -1,0 +1,160 @@
+"""Films and targets of one training step: augmented, and drawn on the encoder's grid."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hilum.models.embedded.configuration import CLASSES
+from hilum.models.embedded.processing import normalise
+from hilum.training.embedded.shards import Shards
+
+STRIDE = 8
+# Spread of a heatmap's peak, in cells: small lesions are points, large ones are places.
+SPREAD = (2.5, 2.5, 2.5, 1.0, 1.0)
+
+
+@dataclass
+class Batch:
+    """Tensors of one step of the encoder.
+
+    ``places`` (N, 8): film, cell, class, log half-width, log half-height (in cells), rib, region,
+    kind. ``rib_cells`` (K, 4): film, channel, row, column that a rib's axis crosses.
+    """
+
+    films: Tensor
+    heat: Tensor
+    places: Tensor
+    rib_cells: Tensor
+
+
+def augment(
+    film: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A film turned, scaled and shifted a little, regraded, sometimes coarser; and the 2x3 map."""
+    size = film.shape[0]
+    angle, scale = math.radians(rng.uniform(-3, 3)), rng.uniform(0.93, 1.07)
+    c, s = math.cos(angle) * scale, math.sin(angle) * scale
+    mid = (size - 1) / 2
+    shift = rng.uniform(-0.03, 0.03, 2) * size
+    turn = np.array(
+        [
+            [c, -s, mid - c * mid + s * mid + shift[0]],
+            [s, c, mid - s * mid - c * mid + shift[1]],
+        ],
+        np.float32,
+    )
+    out = cv2.warpAffine(
+        film, turn, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+    if rng.random() < 0.4:  # films smaller than the encoder's input arrive enlarged
+        small = round(size * rng.uniform(0.72, 0.95))
+        out = cv2.resize(
+            cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA), (size, size)
+        )
+    grey = np.linspace(0, 1, 256) ** math.exp(rng.uniform(-0.25, 0.25))
+    low, high = rng.uniform(0, 0.06), rng.uniform(0.94, 1.0)
+    table = np.clip(np.rint((low + (high - low) * grey) * 255), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(out, table), np.uint8), turn
+
+
+def moved(box: NDArray[np.float32], turn: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The upright box around a box's moved corners."""
+    x = box[[0, 2, 0, 2]]
+    y = box[[1, 1, 3, 3]]
+    u, v = turn @ np.stack([x, y, np.ones(4, np.float32)])
+    return np.array([u.min(), v.min(), u.max(), v.max()], np.float32)
+
+
+def make_batch(
+    crowded: Shards, standard: Shards, n_crowded: int, n_standard: int, rng: np.random.Generator
+) -> Batch:
+    """Draw films at random: crowded ones first, then standard ones."""
+    sources = [crowded] * n_crowded + [standard] * n_standard
+    films, heats, places, ribs = [], [], [], []
+    for b, source in enumerate(sources):
+        film, track, entry = source[int(rng.integers(len(source)))]
+        film, turn = augment(film, rng)
+        cells = film.shape[0] // STRIDE
+        heat = np.zeros((len(CLASSES), cells, cells), np.float32)
+        films.append(film)
+        heats.append(heat)
+        for row in entry["instances"]:
+            place = _place(b, row, moved(np.array(row[1:5], np.float32), turn), heat)
+            if place is not None:
+                places.append(place)
+        ribs.append(_rib_cells(b, track, turn, cells))
+    return Batch(
+        films=normalise(torch.from_numpy(np.stack(films))[:, None]).contiguous(
+            memory_format=torch.channels_last
+        ),
+        heat=torch.from_numpy(np.stack(heats)),
+        places=torch.tensor(np.array(places, np.float32).reshape(-1, 8)),
+        rib_cells=torch.from_numpy(np.concatenate(ribs)),
+    )
+
+
+def _place(
+    b: int, row: list[float], box: NDArray[np.float32], heat: NDArray[np.float32]
+) -> list[float] | None:
+    """Draw one instance's peak on its film's heatmap; its row of ``places``."""
+    cells = heat.shape[-1]
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    u, v = (x + 0.5) / STRIDE - 0.5, (y + 0.5) / STRIDE - 0.5
+    column, line = round(float(u)), round(float(v))
+    if not (0 <= column < cells and 0 <= line < cells):
+        return None
+    kind = int(row[0])
+    reach = SPREAD[kind]
+    xs = np.exp(-((np.arange(cells) - u) ** 2) / (2 * reach**2))
+    ys = np.exp(-((np.arange(cells) - v) ** 2) / (2 * reach**2))
+    np.maximum(heat[kind], ys[:, None] * xs[None, :], out=heat[kind], casting="unsafe")
+    heat[kind, line, column] = 1
+    half_width = math.log(max(box[2] - box[0], 2) / 2 / STRIDE * 2)
+    half_height = math.log(max(box[3] - box[1], 2) / 2 / STRIDE * 2)
+    return [b, line * cells + column, kind, half_width, half_height, *row[5:8]]
+
+
+def _rib_cells(
+    b: int, track: NDArray[np.float32], turn: NDArray[np.float32], cells: int
+) -> NDArray[np.int64]:
+    points = track.reshape(-1, 4)
+    u, v = turn @ np.stack([points[:, 0], points[:, 1], np.ones(len(points), np.float32)])
+    column = np.rint((u + 0.5) / STRIDE - 0.5).astype(np.int64)
+    line = np.rint((v + 0.5) / STRIDE - 0.5).astype(np.int64)
+    channel = (points[:, 2] * 3 + points[:, 3]).astype(np.int64)
+    inside = (column >= 0) & (column < cells) & (line >= 0) & (line < cells)
+    return np.stack([np.full(len(points), b), channel, line, column], 1)[inside]
+
+
+def stream(
+    crowded: Shards, standard: Shards, n_crowded: int, n_standard: int, seed: int, step: int
+) -> Iterator[Batch]:
+    """Batches without end, made by a thread; step k of a seed is always the same batch."""
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(4)
+
+    def feed() -> None:
+        k = step
+        try:
+            while True:
+                rng = np.random.default_rng([seed, k])
+                ready.put(make_batch(crowded, standard, n_crowded, n_standard, rng))
+                k += 1
+        except BaseException as error:  # or the training would wait for ever
+            ready.put(error)
+
+    threading.Thread(target=feed, daemon=True).start()
+    while True:
+        batch = ready.get()
+        if isinstance(batch, BaseException):
+            raise batch
+        yield batch

@@ -1,0 +1,175 @@
+"""Second stage: the decoder learns to write and to answer from the encoder's frozen tokens.
+
+Encoding is nine tenths of the work, so every film is encoded a few times, augmented, before the
+stage begins, and the decoder sees each encoding many times with other words and questions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
+
+from hilum.models.embedded import FilmEncoder
+from hilum.models.embedded.configuration import CLASSES
+from hilum.models.embedded.processing import normalise
+from hilum.report import LANGUAGES
+from hilum.training.embedded import checkpoint
+from hilum.training.embedded.batches import augment, moved
+from hilum.training.embedded.encoder_stage import PRINT_EVERY, SAVE_EVERY, rate
+from hilum.training.embedded.shards import Shards
+from hilum.training.embedded.words import Writer, match, new_model
+
+FILMS = 40  # a step
+RATE = 1e-3
+DROPOUT = 0.1
+# How often each finding is asked about: the harder, the more.
+ASKED = {
+    "cardiomegaly": 0.1,
+    "pleural_effusion": 0.1,
+    "pneumothorax": 0.1,
+    "nodule": 0.25,
+    "fracture": 0.45,
+}
+
+
+@dataclass
+class Encodings:
+    """Films as the encoder sees them: tokens without slot embeddings, and which box is whose."""
+
+    tokens: Tensor  # (n, tokens, hidden), half precision
+    film: list[int]
+    slots: list[list[int]]
+
+
+@torch.no_grad()
+def encode(
+    encoder: FilmEncoder, shards: Shards, rounds: int, seed: int, progress: Callable[[], None]
+) -> Encodings:
+    """Every film ``rounds`` times: once as it is, then augmented."""
+    encoder.eval()
+    count, slot_rows = len(shards) * rounds, encoder.slot_embedding.weight
+    places = (encoder.config.image_size // 32) ** 2 + len(slot_rows)
+    tokens = torch.empty(count, places, encoder.config.hidden_size, dtype=torch.float16)
+    film, slots = [k % len(shards) for k in range(count)], []
+    for start in range(0, count, 16):
+        rows = [_variant(shards, k, seed) for k in range(start, min(start + 16, count))]
+        batch = normalise(torch.from_numpy(np.stack([r[0] for r in rows]))[:, None])
+        with torch.autocast("cpu", torch.bfloat16):
+            out = encoder(batch.contiguous(memory_format=torch.channels_last))
+        hidden = out.last_hidden_state.float()
+        hidden[:, -len(slot_rows) :] -= slot_rows
+        tokens[start : start + len(rows)] = hidden.half()
+        for (_, boxes, kinds), found in zip(rows, out.boxes.float().numpy(), strict=True):
+            slots.append(match(boxes, kinds, found))
+            progress()
+    return Encodings(tokens, film, slots)
+
+
+def _variant(
+    shards: Shards, k: int, seed: int
+) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]], list[int]]:
+    """Film number ``k``, its true boxes and their classes; past the first round, augmented."""
+    film, _, entry = shards[k % len(shards)]
+    boxes = [np.array(r[1:5], np.float32) for r in entry["instances"]]
+    if k >= len(shards):
+        film, turn = augment(film, np.random.default_rng([seed, k]))
+        boxes = [moved(b, turn) for b in boxes]
+    return np.asarray(film), boxes, [int(r[0]) for r in entry["instances"]]
+
+
+def train_decoder(
+    folder: Path,
+    encoder: FilmEncoder,
+    films: Shards,
+    encodings: Encodings,
+    tokenizer: PreTrainedTokenizerFast,
+    steps: int,
+    seed: int,
+    say: Callable[[str], None],
+    progress: Callable[[int], None],
+) -> VisionEncoderDecoderModel:
+    """Train, or go on training, the decoder; returns the whole reader."""
+    torch.manual_seed(seed)
+    model = new_model(encoder, tokenizer)
+    decoder: Any = model.decoder
+    decoder.config.dropout = DROPOUT
+    for module in decoder.modules():
+        if hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = DROPOUT
+    slots = nn.Embedding.from_pretrained(encoder.slot_embedding.weight.clone(), freeze=False)
+    part = nn.ModuleDict({"decoder": decoder, "slots": slots})
+    optimizer = checkpoint.optimizer_of(part)
+    path = folder / "decoder.safetensors"
+    step = checkpoint.resume(path, part, optimizer)
+    log = checkpoint.Log(folder / "decoder.jsonl", step, say)
+    writer, begun = Writer(tokenizer), time.monotonic()
+    means: dict[str, float] = {}
+    part.train()
+    while step < steps:
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step, steps, RATE)
+        rng = np.random.default_rng([seed, step, 2])
+        torch.manual_seed(int(rng.integers(2**62)))  # dropout: a resumed run draws the same
+        rows = [int(r) for r in rng.integers(len(encodings.film), size=FILMS)]
+        hidden = encodings.tokens[rows].float()
+        hidden[:, -slots.num_embeddings :] += slots.weight
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = _losses(decoder, hidden, films, encodings, rows, writer, rng)
+        optimizer.zero_grad()
+        (losses["text"] + losses["answers"]).backward()
+        torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        progress(step)
+        for name, value in losses.items():
+            means[name] = 0.97 * means.get(name, value.item()) + 0.03 * value.item()
+        if step % PRINT_EVERY == 0:
+            log.write({"step": step, "seconds": time.monotonic() - begun, **means})
+        if step % SAVE_EVERY == 0 or step == steps:
+            checkpoint.save(path, part, optimizer, step)
+    encoder.slot_embedding.weight.data.copy_(slots.weight.data)
+    decoder.config.dropout = 0.0
+    return model.eval()
+
+
+def _losses(
+    decoder: Any,
+    hidden: Tensor,
+    films: Shards,
+    encodings: Encodings,
+    rows: list[int],
+    writer: Writer,
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    """Of a report in a language drawn at random, and of one question a film."""
+    texts, prompts, answers = [], [], []
+    names = list(CLASSES)
+    for row in rows:
+        entry = films.entries[encodings.film[row]]
+        texts.append(writer.report(entry, LANGUAGES[rng.integers(2)], encodings.slots[row]))
+        asked = rng.choice(names, p=[ASKED[n] for n in names])
+        prompt, answer = writer.question(asked, bool(entry["present"][names.index(asked)]))
+        prompts.append(prompt)
+        answers.append(answer)
+    pad = writer.tokenizer.pad_token_id
+    longest = max(map(len, texts))
+    ids = torch.tensor([t + [pad] * (longest - len(t)) for t in texts])
+    logits = decoder(input_ids=ids[:, :-1], encoder_hidden_states=hidden, use_cache=False).logits
+    labels = ids[:, 1:].clone()
+    labels[labels == pad] = -100
+    labels[:, 0] = -100  # the language is the prompt
+    text = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+    logits = decoder(
+        input_ids=torch.tensor(prompts), encoder_hidden_states=hidden, use_cache=False
+    ).logits
+    return {"text": text, "answers": F.cross_entropy(logits[:, -1].float(), torch.tensor(answers))}

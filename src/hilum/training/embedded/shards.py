@@ -1,0 +1,140 @@
+"""Training films on disk: simulated once, in shards, read by memory map.
+
+A shard is ``NAME.npy`` (n, S, S) uint8 and ``NAME.json`` with one entry a film. The .json is
+written last, so a shard with one is whole, and an interrupted simulation goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.findings import Displacement, Instance, Region, Stage
+from hilum.language.template import sentence
+from hilum.models.embedded.configuration import CLASSES
+from hilum.phantom.corpus import workers
+from hilum.phantom.film import Film, simulate
+from hilum.phantom.findings import CROWDED, REGION_BORDERS, STANDARD
+from hilum.report import LANGUAGES
+
+PER_SHARD = 200
+MIXES = {"standard": STANDARD, "crowded": CROWDED, "held_out": STANDARD}
+REGIONS: list[Region | None] = [Region.POSTERIOR, Region.LATERAL, Region.ANTERIOR]
+KINDS: list[tuple[Displacement | None, Stage | None]] = [
+    (Displacement.DISPLACED, Stage.ACUTE),
+    (Displacement.NONDISPLACED, Stage.ACUTE),
+    (None, Stage.HEALING),
+]
+
+
+def entry(film: Film) -> dict[str, Any]:
+    """What training needs to know of a film.
+
+    ``instances``: class, box, rib, region, kind (-1 where it has none). ``sentences``: per
+    language, (text, number of the instance it describes or -1).
+    """
+    names = list(CLASSES)
+    instances: list[list[float]] = []
+    sentences: dict[str, list[tuple[str, int]]] = {language: [] for language in LANGUAGES}
+    for finding in film.findings:
+        if finding.name not in CLASSES:
+            continue
+        first = len(instances)
+        instances += [_row(names.index(finding.name), i) for i in finding.instances]
+        for language in LANGUAGES:
+            for k, text in enumerate(sentence(finding, language)):
+                sentences[language].append((text, first + k if finding.instances else -1))
+    return {
+        "instances": instances,
+        "sentences": sentences,
+        "present": [int(any(f.name == n and f.present for f in film.findings)) for n in names],
+    }
+
+
+def _row(kind: int, instance: Instance) -> list[float]:
+    box = list(instance.box.xyxy) if instance.box else [-1.0] * 4
+    if not instance.ribs:
+        return [kind, *box, -1, -1, -1]
+    region = REGIONS.index(instance.region)
+    appearance = KINDS.index((instance.displacement, instance.stage))
+    return [kind, *box, instance.ribs[0] - 1, region, appearance]
+
+
+def tracks(film: Film) -> NDArray[np.float16]:
+    """Every rib's axis on the film, (24, T, 4): x, y, number - 1, region."""
+    rows = []
+    for (_, number), track in film.tracks.items():
+        region = np.digitize(track[:, 2], REGION_BORDERS)
+        number_of_rib = np.full(len(track), number - 1)
+        rows.append(np.stack([track[:, 0], track[:, 1], number_of_rib, region], 1))
+    return np.stack(rows).astype(np.float16)
+
+
+def _simulate_shard(folder: Path, mix: str, number: int, seed: int, size: int) -> None:
+    cv2.setNumThreads(1)
+    name = folder / f"{mix}-{number:03d}"
+    films = np.empty((PER_SHARD, size, size), np.uint8)
+    entries, lines = [], []
+    for i in range(PER_SHARD):
+        film = simulate(seed, number * PER_SHARD + i, size, MIXES[mix])
+        films[i] = film.pixels >> 4
+        entries.append(entry(film))
+        lines.append(tracks(film))
+    np.save(name.with_suffix(".npy"), films)
+    np.save(folder / f"{name.name}-tracks.npy", np.stack(lines))
+    part = name.with_suffix(".part")
+    part.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
+    part.replace(name.with_suffix(".json"))
+
+
+def simulate_shards(
+    folder: Path,
+    shards: dict[str, int],
+    seed: int,
+    size: int,
+    processes: int | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> None:
+    """Simulate the shards that are missing: ``shards`` is how many of each mix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = [
+        (mix, number)
+        for number in range(max(shards.values()))
+        for mix, count in shards.items()
+        if number < count and not (folder / f"{mix}-{number:03d}.json").exists()
+    ]
+    with ProcessPoolExecutor(processes or workers(), mp_context=get_context("spawn")) as pool:
+        # the mixes draw from seeds of their own, so no film is in both
+        seeds = {mix: seed + k for k, mix in enumerate(MIXES)}
+        jobs = [pool.submit(_simulate_shard, folder, mix, n, seeds[mix], size) for mix, n in todo]
+        for job in as_completed(jobs):
+            job.result()
+            progress()
+
+
+class Shards:
+    """The films of one mix, opened by memory map."""
+
+    def __init__(self, folder: Path, mix: str) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self._films: list[NDArray[np.uint8]] = []
+        self._tracks: list[NDArray[np.float16]] = []
+        for path in sorted(folder.glob(f"{mix}-*.json")):
+            self.entries += json.loads(path.read_text(encoding="utf-8"))
+            self._films.append(np.load(path.with_suffix(".npy"), mmap_mode="r"))
+            self._tracks.append(np.load(path.parent / f"{path.stem}-tracks.npy", mmap_mode="r"))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], dict[str, Any]]:
+        shard, row = divmod(i, PER_SHARD)
+        return self._films[shard][row], self._tracks[shard][row].astype(np.float32), self.entries[i]

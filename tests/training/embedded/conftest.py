@@ -1,0 +1,83 @@
+"""Training films, small and few."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hilum.training.embedded import decoder_stage, encoder_stage, shards
+
+PER_SHARD = 8
+SIZE = 64
+COUNTS = {"standard": 2, "crowded": 1, "held_out": 3}
+SEED = 77
+
+
+class AtOnce:
+    """A pool without processes, which a test can look into and change."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __enter__(self) -> AtOnce:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        job: Future[Any] = Future()
+        try:
+            job.set_result(work(*arguments))
+        except Exception as error:
+            job.set_exception(error)
+        return job
+
+
+def shrink(patch: pytest.MonkeyPatch) -> None:
+    """Few films a shard, simulated in this process."""
+    patch.setattr(shards, "PER_SHARD", PER_SHARD)
+    patch.setattr(shards, "ProcessPoolExecutor", AtOnce)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    shrink(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of shards; nobody writes into it."""
+    folder = tmp_path_factory.mktemp("films")
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        shards.simulate_shards(folder, COUNTS, SEED, SIZE)
+    return folder
+
+
+def make_tiny(patch: pytest.MonkeyPatch) -> None:
+    """A small architecture, few films a step, and a line in the log for every step."""
+    real = encoder_stage.FilmEncoderConfig
+
+    def small(**more: Any) -> Any:
+        sizes = {"channels": (8, 8, 16, 16), "hidden_size": 32, "detail": 16}
+        return real(**sizes, attention_layers=1, attention_heads=2, **more)
+
+    patch.setattr(encoder_stage, "FilmEncoderConfig", small)
+    patch.setattr(encoder_stage, "CROWDED", 2)
+    patch.setattr(encoder_stage, "STANDARD", 1)
+    patch.setattr(decoder_stage, "FILMS", 5)
+    for stage in (encoder_stage, decoder_stage):
+        patch.setattr(stage, "PRINT_EVERY", 1)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains a small reader."""
+    make_tiny(monkeypatch)

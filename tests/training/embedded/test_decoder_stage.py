@@ -1,0 +1,274 @@
+"""The decoder's training: from encodings that are kept, to words and answers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
+
+from hilum.models.embedded import FilmEncoder, FilmEncoderConfig
+from hilum.models.embedded.configuration import CLASSES
+from hilum.models.embedded.processing import normalise
+from hilum.training.embedded import decoder_stage, words
+from hilum.training.embedded.decoder_stage import ASKED, Encodings, _losses, encode, train_decoder
+from hilum.training.embedded.shards import Shards
+from hilum.training.embedded.words import SLOTS, Writer, match
+
+SIZE, TOKENS = 64, 4 + SLOTS
+
+
+class StopHereError(Exception):
+    """An interruption."""
+
+
+def make_encoder() -> FilmEncoder:
+    sizes = {"channels": (8, 8, 16, 16), "hidden_size": 32, "detail": 16, "attention_heads": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = FilmEncoder(FilmEncoderConfig(image_size=SIZE, attention_layers=1, **sizes))
+        torch.nn.init.normal_(encoder.heat[-1].weight, std=0.3)
+    return encoder.eval()
+
+
+@pytest.fixture(scope="module")
+def standard(films: Path) -> Shards:
+    return Shards(films, "standard")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(standard: Shards) -> PreTrainedTokenizerFast:
+    return words.make_tokenizer(standard.entries)
+
+
+@pytest.fixture
+def encodings(standard: Shards) -> Encodings:
+    return encode(make_encoder(), standard, 2, 5, lambda: None)
+
+
+# -- encodings --------------------------------------------------------------------------------
+
+
+def test_the_first_round_is_the_film_as_it_is(standard: Shards, encodings: Encodings) -> None:
+    encoder = make_encoder()
+    assert encodings.tokens.shape == (2 * len(standard), TOKENS, 32)
+    assert encodings.film == [*range(len(standard))] * 2
+    for k in (0, 9, len(standard) - 1):
+        film, _, entry = standard[k]
+        with torch.no_grad():
+            out = encoder(normalise(torch.from_numpy(np.array(film))[None, None]))
+            hidden = out.last_hidden_state[0]
+            hidden[-SLOTS:] -= encoder.slot_embedding.weight
+        near = (encodings.tokens[k].float() - hidden).abs()
+        assert near[:4].max() < 0.1  # bfloat16 inside; a proposal may be another peak
+        assert near.median() < 0.02
+        boxes = [np.array(r[1:5], np.float32) for r in entry["instances"]]
+        kinds = [int(r[0]) for r in entry["instances"]]
+        assert len(encodings.slots[k]) == len(kinds)
+        exact = match(boxes, kinds, out.boxes[0].numpy())
+        assert sum(a == b for a, b in zip(exact, encodings.slots[k], strict=True)) >= len(kinds) - 1
+
+
+def test_later_rounds_are_augmented_and_drawn_from_the_seed(
+    standard: Shards, encodings: Encodings
+) -> None:
+    n = len(standard)
+    assert not torch.allclose(encodings.tokens[0], encodings.tokens[n], atol=0.01)
+    again = encode(make_encoder(), standard, 2, 5, lambda: None)
+    assert torch.equal(again.tokens, encodings.tokens)
+    assert again.slots == encodings.slots
+    other = encode(make_encoder(), standard, 2, 6, lambda: None)
+    assert torch.equal(other.tokens[:n], encodings.tokens[:n])
+    assert not torch.equal(other.tokens[n:], encodings.tokens[n:])
+
+
+def test_every_film_is_counted_once(standard: Shards) -> None:
+    ticks: list[int] = []
+    encode(make_encoder(), standard, 1, 5, lambda: ticks.append(1))
+    assert len(ticks) == len(standard)
+
+
+# -- training ---------------------------------------------------------------------------------
+
+
+def train(
+    folder: Path,
+    standard: Shards,
+    encodings: Encodings,
+    tokenizer: PreTrainedTokenizerFast,
+    steps: int = 4,
+    stop: int | None = None,
+) -> VisionEncoderDecoderModel:
+    def progress(step: int) -> None:
+        if step == stop:
+            raise StopHereError
+
+    folder.mkdir(exist_ok=True)
+    encoder, say = make_encoder(), lambda _: None
+    return train_decoder(folder, encoder, standard, encodings, tokenizer, steps, 3, say, progress)
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    states = a.state_dict(), b.state_dict()
+    assert states[0].keys() == states[1].keys()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_interrupted_and_gone_on_equals_one_go(
+    stop: int,
+    tiny: None,
+    standard: Shards,
+    encodings: Encodings,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder_stage, "SAVE_EVERY", 2)
+    monkeypatch.setattr(decoder_stage, "DROPOUT", 0.0)  # its masks are not part of a checkpoint
+    given = (standard, encodings, tokenizer)
+    once = train(tmp_path / "once", *given)
+    with pytest.raises(StopHereError):
+        train(tmp_path / "twice", *given, stop=stop)
+    twice = train(tmp_path / "twice", *given)
+    assert same(once, twice)
+    lines = (tmp_path / "twice" / "decoder.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_the_reader_that_comes_out(
+    tiny: None,
+    standard: Shards,
+    encodings: Encodings,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+) -> None:
+    before = make_encoder().state_dict()
+    model = train(tmp_path, standard, encodings, tokenizer)
+    assert not model.training
+    after = model.encoder.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"slot_embedding.weight"}  # the rest of the encoder is frozen
+    assert model.config.decoder.dropout == model.decoder.config.dropout == 0
+    assert model.config.eos_token_id == tokenizer.eos_token_id
+    again = train(tmp_path, standard, encodings, tokenizer, stop=1)  # finished: nothing to do
+    assert same(model, again)
+
+
+def test_training_learns(
+    tiny: None,
+    standard: Shards,
+    encodings: Encodings,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+) -> None:
+    train(tmp_path, standard, encodings, tokenizer, steps=40)
+    rows = [json.loads(x) for x in (tmp_path / "decoder.jsonl").read_text().splitlines()]
+    assert rows[-1]["text"] < rows[0]["text"]
+    assert all(math.isfinite(v) for row in rows for v in row.values())
+
+
+# -- losses -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tokenizer: PreTrainedTokenizerFast) -> VisionEncoderDecoderModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return words.new_model(make_encoder(), tokenizer).eval()
+
+
+def losses(
+    decoder: Any, standard: Shards, encodings: Encodings, writer: Writer, seed: int = 0
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[int]]:
+    rows = [0, 3, len(standard) + 1, 7]
+    hidden = encodings.tokens[rows].float().requires_grad_()
+    rng = np.random.default_rng(seed)
+    return _losses(decoder, hidden, standard, encodings, rows, writer, rng), hidden, rows
+
+
+def drawn(
+    standard: Shards, encodings: Encodings, writer: Writer, rows: list[int], seed: int = 0
+) -> list[tuple[list[int], list[int], int]]:
+    """Each film's text, question and answer, drawn as `_losses` draws them."""
+    rng, out, names = np.random.default_rng(seed), [], list(CLASSES)
+    for row in rows:
+        entry = standard.entries[encodings.film[row]]
+        text = writer.report(entry, ("en", "zh")[rng.integers(2)], encodings.slots[row])
+        asked = rng.choice(names, p=[ASKED[n] for n in names])
+        out.append((text, *writer.question(asked, bool(entry["present"][names.index(asked)]))))
+    return out
+
+
+def test_the_loss_is_on_the_words_alone(
+    model: VisionEncoderDecoderModel,
+    standard: Shards,
+    encodings: Encodings,
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Not on the language, which is given, and not on padding; one token counts as any other."""
+    writer, total, count, answers = Writer(tokenizer), 0.0, 0, 0.0
+    with torch.enable_grad():
+        found, hidden, rows = losses(model.decoder, standard, encodings, writer)
+    for b, (ids, prompt, answer) in enumerate(drawn(standard, encodings, writer, rows)):
+        given = hidden[b : b + 1].detach()
+        with torch.no_grad():
+            said = model.decoder(input_ids=torch.tensor([ids[:-1]]), encoder_hidden_states=given)
+            told = model.decoder(input_ids=torch.tensor([prompt]), encoder_hidden_states=given)
+        logs = said.logits[0, 1:].log_softmax(-1)[range(len(ids) - 2), ids[2:]]
+        total, count = total - float(logs.sum()), count + len(ids) - 2
+        answers -= float(told.logits[0, -1].log_softmax(-1)[answer]) / len(rows)
+    assert found["text"].item() == pytest.approx(total / count, rel=1e-4)
+    assert found["answers"].item() == pytest.approx(answers, rel=1e-4)
+    (found["text"] + found["answers"]).backward()
+    assert hidden.grad is not None
+    assert torch.isfinite(hidden.grad).all()
+
+
+def test_a_perfect_decoder_has_no_loss(
+    standard: Shards, encodings: Encodings, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    writer, rows = Writer(tokenizer), [0, 3, len(standard) + 1, 7]
+    right = torch.tensor([answer for _, _, answer in drawn(standard, encodings, writer, rows)])
+
+    class Out:
+        def __init__(self, following: torch.Tensor) -> None:
+            self.logits = torch.nn.functional.one_hot(following, words.VOCABULARY) * 60.0
+
+    def sure(input_ids: torch.Tensor, **_: Any) -> Out:
+        """Says whatever comes next in the text that it is given, and every right answer."""
+        if input_ids.shape[1] == 3:  # the questions
+            return Out(right[:, None].expand(-1, 3))
+        following = input_ids.roll(-1, 1)
+        following[:, -1] = 0
+        following[following == 0] = 2  # after the last word comes the stop
+        return Out(following)
+
+    found, _, _ = losses(sure, standard, encodings, writer)
+    assert found["text"] < 1e-4
+    assert found["answers"] < 1e-4
+
+
+def test_languages_and_questions_are_drawn(
+    model: VisionEncoderDecoderModel,
+    standard: Shards,
+    encodings: Encodings,
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    writer = Writer(tokenizer)
+    made = [drawn(standard, encodings, writer, [0], seed)[0] for seed in range(60)]
+    languages = {tokenizer.decode(ids[1:2]) for ids, _, _ in made}
+    asked = {tokenizer.decode(prompt[2:]) for _, prompt, _ in made}
+    assert languages == {"<en>", "<zh>"}
+    assert asked == {f"<{name}>" for name in CLASSES}
+
+
+def test_every_class_is_asked_about() -> None:
+    assert list(ASKED) == list(CLASSES)
+    assert sum(ASKED.values()) == pytest.approx(1)
+    assert min(ASKED.values()) > 0
