@@ -166,7 +166,8 @@ class Printer:
                     self._line((f"  ! {flag.sentence(self.language)} [{flag}]", "cyan"))
         if picture is not None:
             self._line((f"  {self.words['picture']}: {picture}", "dim"))
-        self._line((f"  {report.notice}", "dim"))
+        if not report.abstained:
+            self._line((f"  {report.notice}", "dim"))
         self._line()
 
     def _line(self, *parts: str | tuple[str, str]) -> None:

@@ -141,8 +141,8 @@ def test_memory_layout_does_not_matter(encoder: FilmEncoder) -> None:
 @pytest.mark.parametrize("size", [32, 64, 96, 160])
 def test_shapes(size: int) -> None:
     out = read(make(small(image_size=size)), films(3, size))
-    tokens, cells = (size // 32) ** 2, size // 8
-    assert out.last_hidden_state.shape == (3, tokens + SLOTS, 32)
+    cells = size // 8
+    assert out.last_hidden_state.shape == (3, SLOTS, 32)
     assert out.boxes.shape == (3, SLOTS, 4)
     assert out.scores.shape == out.cells.shape == (3, SLOTS)
     assert out.heatmaps.shape == (3, len(CLASSES), cells, cells)

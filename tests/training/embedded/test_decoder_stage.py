@@ -20,7 +20,7 @@ from hilum.training.embedded.decoder_stage import ASKED, Encodings, _losses, enc
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import SLOTS, Writer, match
 
-SIZE, TOKENS = 64, 4 + SLOTS
+SIZE = 64
 
 
 class StopHereError(Exception):
@@ -56,7 +56,7 @@ def encodings(standard: Shards) -> Encodings:
 
 def test_the_first_round_is_the_film_as_it_is(standard: Shards, encodings: Encodings) -> None:
     encoder = make_encoder()
-    assert encodings.tokens.shape == (2 * len(standard), TOKENS, 32)
+    assert encodings.tokens.shape == (2 * len(standard), SLOTS, 32)
     assert encodings.film == [*range(len(standard))] * 2
     for k in (0, 9, len(standard) - 1):
         film, _, entry = standard[k]
@@ -65,8 +65,7 @@ def test_the_first_round_is_the_film_as_it_is(standard: Shards, encodings: Encod
             hidden = out.last_hidden_state[0]
             hidden[-SLOTS:] -= encoder.slot_embedding.weight
         near = (encodings.tokens[k].float() - hidden).abs()
-        assert near[:4].max() < 0.1  # bfloat16 inside; a proposal may be another peak
-        assert near.median() < 0.02
+        assert near.median() < 0.02  # bfloat16 inside; a proposal may be another peak
         boxes = [np.array(r[1:5], np.float32) for r in entry["instances"]]
         kinds = [int(r[0]) for r in entry["instances"]]
         assert len(encodings.slots[k]) == len(kinds)
@@ -110,7 +109,19 @@ def train(
 
     folder.mkdir(exist_ok=True)
     encoder, say = make_encoder(), lambda _: None
-    return train_decoder(folder, encoder, standard, encodings, tokenizer, steps, 3, say, progress)
+    return train_decoder(
+        folder,
+        encoder,
+        standard,
+        encodings,
+        standard,
+        encodings,
+        tokenizer,
+        steps,
+        3,
+        say,
+        progress,
+    )
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:

@@ -1,9 +1,11 @@
-"""The film encoder: a whole film to context tokens, and to located proposals.
+"""The film encoder: a whole film to a few located proposals.
 
 A convolutional trunk (strides 4 to 32), two attention layers over the whole film at stride 32,
 and a stride-8 map with fine detail. Centres of findings are peaks of a heatmap on that map
-(Zhou et al., Objects as Points, arXiv 1904.07850); each peak becomes one token beside the
-film's 400, so a decoder reads fractures at 5 mm steps without attending to 6,400 places.
+(Zhou et al., Objects as Points, arXiv 1904.07850); each peak becomes one token, with its
+surroundings, so a decoder reads fractures at 5 mm steps without attending to 6,400 places. It
+gets no other tokens: with the whole film's it learnt its training films by heart (fracture AUC
+0.83 on films not trained on, below the 0.87 of the heatmap alone).
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ _UNSET: Any = None  # ModelOutput wants a default for every field
 class FilmEncoderOutput(ModelOutput):
     """What one batch of films gives.
 
-    ``last_hidden_state`` (B, 400 + P, hidden): the film's tokens, then P proposals in the order
-    of ``config.classes``. ``boxes`` (B, P, 4): xyxy in pixels of the encoder's input. ``scores``
+    ``last_hidden_state`` (B, P, hidden): one token a proposal, in the order of
+    ``config.classes``. ``boxes`` (B, P, 4): xyxy in pixels of the encoder's input. ``scores``
     (B, P): logits. The rest is for training: ``heatmaps`` (B, C, H, W) and ``sizes``
     (B, 2C, H, W) at stride 8, ``ribs`` (B, 36, H, W) and the maps that proposals are read from.
     """
@@ -166,8 +168,7 @@ class FilmEncoder(PreTrainedModel):
             detail=detail,
             context=context,
         )
-        proposals = self._peaks(out)
-        out.last_hidden_state = torch.cat([tokens, proposals.to(tokens.dtype)], 1)
+        out.last_hidden_state = self._peaks(out)
         return out
 
     def _peaks(self, out: FilmEncoderOutput) -> Tensor:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 # Far from any seed a person would type, so that no film of a demo or a test was trained on.
 FIRST_SEED = 10**9
 SHARDS = {"crowded": 47, "standard": 45, "held_out": 5}
-ROUNDS = 2  # how often each standard film is encoded for the decoder, the second time augmented
+ROUNDS = 5  # how often each standard film is encoded for the decoder, all but once augmented
 
 
 def main(
@@ -24,7 +24,7 @@ def main(
         Path, typer.Option(help="folder of the run: films, checkpoints, logs, reader")
     ] = Path("runs/embedded"),
     encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 4200,
-    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 2000,
+    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 1500,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,
     seed: Annotated[int, typer.Option(help="seed of the weights and of the films' order")] = 0,
     scale: Annotated[float, typer.Option(help="share of the films to simulate, for a trial")] = 1.0,
@@ -65,6 +65,8 @@ def main(
         standard = Shards(films, "standard")
         task = bar.add_task("encode (films)", total=ROUNDS * len(standard))
         encodings = encode(encoder, standard, ROUNDS, seed, lambda: bar.advance(task))
+        held_out = Shards(films, "held_out")
+        unseen = encode(encoder, held_out, 1, seed, lambda: None)
         tokenizer = make_tokenizer(standard.entries + Shards(films, "crowded").entries)
         task = bar.add_task("decoder (steps)", total=decoder_steps)
         model = train_decoder(
@@ -72,13 +74,15 @@ def main(
             encoder,
             standard,
             encodings,
+            held_out,
+            unseen,
             tokenizer,
             decoder_steps,
             seed,
             say,
             lambda k: bar.update(task, completed=k),
         )
-        export(model, tokenizer, Shards(films, "held_out"), out / "reader", say)
+        export(model, tokenizer, held_out, out / "reader", say)
 
 
 if __name__ == "__main__":
