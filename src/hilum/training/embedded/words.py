@@ -143,4 +143,7 @@ def new_model(
     config = VisionEncoderDecoderConfig(encoder=encoder.config, decoder=decoder.config)
     config.decoder_start_token_id = tokenizer.bos_token_id
     config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
-    return VisionEncoderDecoderModel(config=config, encoder=encoder, decoder=decoder)
+    model = VisionEncoderDecoderModel(config=config, encoder=encoder, decoder=decoder)
+    # the constructor leaves None here, which would run the decoder without its causal mask
+    model.decoder.config._attn_implementation = "sdpa"
+    return model
