@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 # Far from any seed a person would type, so that no film of a demo or a test was trained on.
 FIRST_SEED = 10**9
 SHARDS = {"crowded": 47, "standard": 45, "held_out": 5}
-ROUNDS = 1
+ROUNDS = 5  # how often each standard film is encoded for the decoder, all but once augmented
 
 
 def main(
