@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hilum import imaging
@@ -90,7 +91,7 @@ def one_by_one(reader: Reader, films: list[Path]) -> list[Report]:
     return [reader.read(f) for f in films]
 
 
-def timed(work):  # type: ignore[no-untyped-def]
+def timed(work: Callable[[], list[Report]]) -> tuple[list[Report], float]:
     begun = time.perf_counter()
     result = work()
     return result, time.perf_counter() - begun

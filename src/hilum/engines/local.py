@@ -20,7 +20,7 @@ from hilum.engines.weights import box_tokens, need_torch, open_folder
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Films whose encoding is kept between choose and generate; 0.4 MB each.
+# Films whose encoding is kept between choose and generate; some 14 kB each.
 REMEMBERED = 64
 ENCODE_AT_ONCE = 16
 # Films that the decoder runs on at once, however many are given; 17 MB each while choosing.

@@ -149,6 +149,7 @@ def vessels(side: Side, habitus: Habitus, rng: np.random.Generator) -> Tube:
     branches: list[Branch] = []
 
     def grow(start: Wide, direction: Wide, radius: float, length: float, generation: int) -> None:
+        """Add one branch and, until the last generation, two that fork from its end."""
         bend = rng.normal(0, 0.12, 3) * length
         branches.append((start, direction, bend, length, radius))
         if generation == 0:

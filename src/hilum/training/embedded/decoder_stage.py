@@ -32,7 +32,7 @@ from hilum.training.embedded.words import Writer, match, new_model
 
 FILMS = 64  # a step
 RATE = 1e-3
-# Against learning the films by heart: tokens have a spread of about one.
+# The same encodings come again: dropout and noise (tokens have a spread of about one) vary them.
 DROPOUT, NOISE = 0.1, 0.25
 CHECK_EVERY = 250
 # How often each finding is asked about: the harder, the more.
