@@ -1,4 +1,4 @@
-"""Where the parts of a vision-language checkpoint lie, found by shape and by names inside a part."""
+"""Where the parts of a checkpoint lie, found by shape and by the names inside each part."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def weight_files(folder: Path) -> list[Path]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(_read(index).get("weight_map", {}).values()))
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
         missing = [n for n in names if Path(n).name != n or not (folder / n).is_file()]
         if missing or not names:
             raise HilumError(Code.MODEL_INCOMPLETE, folder, ", ".join(map(str, missing[:3])))
@@ -65,7 +65,7 @@ def remote_code(folder: Path) -> str:
     """The repository or file whose code the model asks to run; empty where there is none."""
     for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
         path = folder / name
-        auto = _read(path).get("auto_map") if path.is_file() else None
+        auto = read_json(path).get("auto_map") if path.is_file() else None
         if auto:
             first = next(iter(auto.values())) if isinstance(auto, dict) else auto
             word = first[0] if isinstance(first, list) else first
@@ -81,7 +81,8 @@ def refuse_remote_code(folder: Path, allowed: bool) -> str:
     return f"runs program code of {code}: read it first" if code else ""
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; raises ``model_invalid`` for anything else."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
