@@ -105,10 +105,12 @@ def _sold(preset: Preset) -> bool:
 
 def _row(preset: Preset) -> dict[str, object]:
     from hilum.models.licence import strictest
+    from hilum.models.processing import kept
 
     licence = strictest(preset.parts)
     bound = {"licence": licence.id, "commercial": licence.commercial, "licence_url": licence.url}
-    return {**preset.model_dump(mode="json"), **bound}
+    seen = {"kept_of_a_4_to_5_film": kept(preset.image, 5, 4)}
+    return {**preset.model_dump(mode="json"), **bound, **seen}
 
 
 def _number(parameters: int | None) -> str:
