@@ -69,6 +69,13 @@ def test_a_twin_is_made_and_checked(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert items["files"]["code"] == "model_incomplete"
 
 
+def test_the_packages_own_weights_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["models", "check", "embedded", "--commercial"]) == 0
+    out = capsys.readouterr().out
+    assert "Apache License" in out
+    assert "VisionEncoderDecoderModel" in out
+
+
 @pytest.mark.parametrize("command", ["list", "show", "fetch", "check", "convert", "push", "twin"])
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["models", command, "--help"]) == 0

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, gelu, layer_norm, linear, silu, softmax
 
 from hilum.codes import Code, HilumError
+from hilum.models.check import parts_of
 from hilum.models.convert import convert
 from hilum.models.processing import open_processor
 from hilum.models.safety import header
@@ -453,6 +454,21 @@ def open_tokens(source: Path) -> int:
     from transformers import PreTrainedTokenizerFast
 
     return len(PreTrainedTokenizerFast.from_pretrained(source))
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "a")
+    before = (source / "model.safetensors").read_bytes()
+    with pytest.raises(HilumError) as caught:
+        convert(source, source)
+    assert caught.value.code is Code.OUTPUT_UNWRITABLE
+    assert (source / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(("encoder", "licence"), [("dinov2", "msrla"), ("siglip", "cc-by-nc-4.0")])
+def test_the_licence_is_carried_on(encoder: str, licence: str, tmp_path: Path) -> None:
+    convert(checkpoint(tmp_path / "a", encoder), tmp_path / "b")
+    assert parts_of(tmp_path / "b")[0].licence == licence
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:

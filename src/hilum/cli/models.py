@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import hilum
 from hilum.codes import HilumError
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def fetch(
 
 @models.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="A model's folder.")],
+    folder: Annotated[Path, typer.Argument(help="A model's folder, or embedded.")],
     commercial: Commercial = False,
     load: Annotated[
         bool, typer.Option("--load/--no-load", help="Open it and let it answer.")
@@ -170,6 +171,8 @@ def check(
     from hilum.models.check import check as check_folder
     from hilum.models.safety import refuse_remote_code
 
+    if str(folder) == "embedded":
+        folder = Path(hilum.__file__).parent / "models" / "embedded" / "weights"
     if trust_remote_code and (warning := refuse_remote_code(folder, allowed=True)):
         typer.echo(f"{folder}: {warning}", err=True)
     items = check_folder(folder, commercial, load, trust_remote_code)

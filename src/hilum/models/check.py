@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from hilum.codes import Code, HilumError
 from hilum.models.hub import changed_files, read_record
-from hilum.models.licence import require_commercial, strictest
+from hilum.models.licence import named, require_commercial, strictest
 from hilum.models.presets import Part, need_torch
 from hilum.models.processing import open_processor, quiet, torchvision_state
 from hilum.models.safety import header, read_json, refuse_remote_code, weight_files
@@ -58,6 +58,8 @@ def check(
     items.append(_item("loads", lambda: _loads(folder, loaded, trust_remote_code)))
     if "model" not in loaded:
         return [*items, Item("answers", "skipped", "not loaded")]
+    if loaded["model"].config.model_type == "vision-encoder-decoder":
+        return [*items, Item("answers", "skipped", "hilum read asks the embedded reader")]
     return [*items, _item("answers", lambda: _answers(folder, loaded, trust_remote_code))]
 
 
@@ -96,15 +98,15 @@ def _licence(folder: Path, commercial: bool) -> str:
 
 
 def parts_of(folder: Path) -> list[Part]:
-    """The parts of a folder's model: its fetch record, or its card's ``license:`` line."""
+    """The parts of a folder's model: its fetch record, or the licence its card names."""
     record = read_record(folder)
-    if record is not None:
+    if record is not None and record.parts:
         return record.parts
     card = folder / "README.md"
-    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines[:40] if line.startswith("license:")]
-    licence = named[0].lower() if named else "unknown"
-    return [Part(part="whole", source=folder.name, licence=licence)]
+    lines = card.read_text(encoding="utf-8").splitlines()[:40] if card.is_file() else []
+    said = dict(line.split(":", 1) for line in lines if line.startswith("license") and ":" in line)
+    word = said.get("license_name") or said.get("license") or "unknown"
+    return [Part(part="whole", source=folder.name, licence=named(word))]
 
 
 def _memory(folder: Path) -> str:
@@ -148,7 +150,8 @@ def _loads(folder: Path, loaded: dict[str, Any], trust_remote_code: bool) -> str
     torch = need_torch()
     from transformers import AutoModelForImageTextToText
 
-    import hilum.models.maira2  # noqa: F401 - registers MAIRA-2's architecture
+    import hilum.models.embedded
+    import hilum.models.maira2  # noqa: F401
 
     needed, free = sum(p.stat().st_size for p in weight_files(folder)), free_memory()
     if needed > free:

@@ -2,7 +2,7 @@
 
 The release opens only with its own program code, one prompt at a time, and stops at the wrong
 token. Here nothing of that code is run: its tensors are found by shape and by the names inside each
-part, renamed and written shard by shard, so that memory holds one tensor at a time. What the
+part, renamed and written shard by shard, so that memory holds one shard at a time. What the
 release calls by another name than ours is the prefix of each part, not the part itself.
 """
 
@@ -16,7 +16,8 @@ from typing import Any, Literal
 from hilum.codes import Code, HilumError
 from hilum.models.compose import IMAGE_TOKEN, template
 from hilum.models.layout import Parts
-from hilum.models.presets import Geometry, find, need_torch
+from hilum.models.licence import strictest
+from hilum.models.presets import Geometry, Preset, find, need_torch
 from hilum.models.processing import image_processor, quiet
 from hilum.models.safety import header, weight_files
 
@@ -52,9 +53,11 @@ def convert(
     ``fit``: the published geometry where it is None; pad keeps the whole film, but the published
     numbers do not hold for it. ``heads``: attention heads of the encoder, width / 64 where None.
     Raises ``model_invalid`` with the tensor that does not fit, ``model_incomplete``,
-    ``pickle_refused``.
+    ``pickle_refused``, ``output_unwritable`` where ``target`` holds something.
     """
     need_torch()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise HilumError(Code.OUTPUT_UNWRITABLE, target, "not an empty folder")
     quiet()
     settings = _settings(source)
     files = weight_files(source)
@@ -118,9 +121,13 @@ def _tokenizer(source: Path) -> Any:
     return words
 
 
+def _preset(encoder: str) -> Preset:
+    return find("chexfract-maira2" if encoder == "dinov2" else "chexfract-chexagent")
+
+
 def _geometry(source: Path, encoder: str, side: int, patch: int, fit: str | None) -> Geometry:
     """The preset's geometry with the checkpoint's own sizes, mean and deviation."""
-    card = find("chexfract-maira2" if encoder == "dinov2" else "chexfract-chexagent").image
+    card = _preset(encoder).image
     path = source / "preprocessor_config.json"
     own = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     changes = {
@@ -243,6 +250,18 @@ def _write(
     ).save_pretrained(target)
     text = json.dumps(asdict(done), indent=1)
     (target / "conversion.json").write_text(text, encoding="utf-8")
+    (target / "README.md").write_text(_readme(parts.encoder, done), encoding="utf-8")
+
+
+def _readme(encoder: str, done: Conversion) -> str:
+    """A card that says what it is, and carries the licence on."""
+    preset = _preset(encoder)
+    named = "\n".join(f"- {p.part}: {p.source}, {p.licence}" for p in preset.parts)
+    return (
+        f"---\nlicense: other\nlicense_name: {strictest(preset.parts).id}\n---\n"
+        f"# {preset.hub}, converted by Hilum\n\nParts and their licences:\n{named}\n\n"
+        f"Films: {done.fit}, {done.side} px. Research use only; not for diagnosis.\n"
+    )
 
 
 def _write_weights(

@@ -68,6 +68,8 @@ def fetch(
     if offline in ("1", "ON", "YES", "TRUE"):
         wrong = "HF_HUB_OFFLINE forbids it; copy the model's folder here instead"
         raise HilumError(Code.HUB_UNREACHABLE, hub, wrong)
+    if endpoint() != HUGGING_FACE:  # the xet storage is not behind the mirror
+        os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     from huggingface_hub import HfApi, snapshot_download
 
     wanted = [*WANTED, "*.py"] if trust_remote_code else WANTED

@@ -6,18 +6,24 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
+from pydantic import Field
+
 from hilum.codes import Code, HilumError
 from hilum.findings import Record
 from hilum.models.presets import CARDS, Part, read_yaml
 
 
 class Licence(Record):
-    """One licence; ``commercial``: yes, terms (allowed on its own conditions) or no."""
+    """One licence; ``commercial``: yes, terms (allowed on its own conditions) or no.
+
+    ``aliases``: what model cards on the hub call it.
+    """
 
     id: str
     name: str
     commercial: Literal["yes", "terms", "no"]
     url: str
+    aliases: list[str] = Field(default_factory=list)
 
 
 @cache
@@ -25,6 +31,13 @@ def licences() -> dict[str, Licence]:
     """Every licence by its id, strictest last."""
     entries = [Licence.model_validate(entry) for entry in read_yaml(CARDS / "licences.yaml")]
     return {entry.id: entry for entry in entries}
+
+
+def named(word: str) -> str:
+    """A licence's id by its id or what a model card calls it; the word itself where unknown."""
+    plain = word.strip().strip("'\"").lower()
+    found = [entry.id for entry in licences().values() if plain in (entry.id, *entry.aliases)]
+    return found[0] if found else plain or "unknown"
 
 
 def strictest(parts: Sequence[Part]) -> Licence:
