@@ -42,6 +42,17 @@ class Code(StrEnum):
     TEXT_DISAGREES = "text_disagrees"
     TEXT_CUT = "text_cut"
     READ_OUTSIDE_DOMAIN = "read_outside_domain"
+    # A model that cannot be had, opened or used.
+    PRESET_UNKNOWN = "preset_unknown"
+    MODEL_GONE = "model_gone"
+    MODEL_INCOMPLETE = "model_incomplete"
+    MODEL_INVALID = "model_invalid"
+    MODEL_GATED = "model_gated"
+    HUB_UNREACHABLE = "hub_unreachable"
+    LICENCE_FORBIDS = "licence_forbids"
+    REMOTE_CODE_REFUSED = "remote_code_refused"
+    PICKLE_REFUSED = "pickle_refused"
+    TORCHVISION_BROKEN = "torchvision_broken"
     # A mistake in how Hilum was called or installed.
     READER_NOT_FOUND = "reader_not_found"
     READER_INVALID = "reader_invalid"
@@ -133,6 +144,37 @@ SENTENCES: dict[Code, tuple[str, str]] = {
             "whatever it says of this film is no finding"
         ),
         "无效：该阅片器只认识模拟胸片，对此片的任何输出都不是诊断所见",
+    ),
+    Code.PRESET_UNKNOWN: ("there is no such preset", "没有该预设模型"),
+    Code.MODEL_GONE: (
+        "this model cannot be had any more",
+        "该模型已无法获取",
+    ),
+    Code.MODEL_INCOMPLETE: ("files of the model are missing", "模型文件不完整"),
+    Code.MODEL_INVALID: ("the model cannot be opened", "模型无法打开"),
+    Code.MODEL_GATED: (
+        "the model's owner asks you to accept its terms first",
+        "须先在模型页面接受其使用条款",
+    ),
+    Code.HUB_UNREACHABLE: (
+        "the model hub does not answer",
+        "无法连接模型仓库",
+    ),
+    Code.LICENCE_FORBIDS: (
+        "the licence does not allow this use",
+        "许可证不允许此用途",
+    ),
+    Code.REMOTE_CODE_REFUSED: (
+        "the model brings its own program code, which is not run",
+        "模型自带程序代码，默认不予执行",
+    ),
+    Code.PICKLE_REFUSED: (
+        "weights in pickle files can run code; only safetensors are read",
+        "pickle 权重可能执行代码，只读取 safetensors",
+    ),
+    Code.TORCHVISION_BROKEN: (
+        "the installed torchvision does not fit torch; none is better than a broken one",
+        "已安装的 torchvision 与 torch 不匹配，卸载它即可（没有也能用）",
     ),
     Code.READER_NOT_FOUND: ("there is no such reader", "找不到该阅片器"),
     Code.READER_INVALID: (

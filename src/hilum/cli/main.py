@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from hilum import __version__
+from hilum.cli.models import models
 from hilum.cli.phantom import phantom
 from hilum.cli.read import read
 from hilum.cli.schema import schema
@@ -38,6 +39,7 @@ verbs = typer.Typer(
 )
 for verb in (read, phantom, schema):
     verbs.command()(verb)
+verbs.add_typer(models)
 
 
 def _version(wanted: bool) -> None:
