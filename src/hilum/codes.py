@@ -22,6 +22,9 @@ class Code(StrEnum):
     TRANSFER_SYNTAX_UNSUPPORTED = "transfer_syntax_unsupported"
     PIXELS_UNDECODABLE = "pixels_undecodable"
     TOO_MANY_PIXELS = "too_many_pixels"
+    ARCHIVE_REFUSED = "archive_refused"
+    DECODER_DIED = "decoder_died"
+    DECODER_TOO_SLOW = "decoder_too_slow"
     # A film that is read but not for this reader: the study is abstained.
     MODALITY_UNSUPPORTED = "modality_unsupported"
     SEVERAL_FRAMES = "several_frames"
@@ -84,6 +87,18 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     ),
     Code.PIXELS_UNDECODABLE: ("the pixels cannot be decoded", "像素数据无法解码"),
     Code.TOO_MANY_PIXELS: ("the image is larger than the limit", "图像超过尺寸上限"),
+    Code.ARCHIVE_REFUSED: (
+        "the zip archive is damaged, encrypted or beyond the limits",
+        "压缩包损坏、加密或超出限制",
+    ),
+    Code.DECODER_DIED: (
+        "the process that decodes died on this file",
+        "解码进程在处理该文件时异常退出",
+    ),
+    Code.DECODER_TOO_SLOW: (
+        "decoding took longer than the limit",
+        "解码超过时间上限",
+    ),
     Code.MODALITY_UNSUPPORTED: (
         "not a projection radiograph (CR or DX)",
         "不是 X 线平片（CR 或 DX）",

@@ -89,7 +89,7 @@ def test_what_might_be_an_image_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     studies = scan([tmp_path])
     assert names(studies) == [["empty"], ["export.zip"], ["film.dcm"]]
-    assert codes(studies) == [Code.FILE_EMPTY, Code.FORMAT_UNKNOWN, Code.FORMAT_UNKNOWN]
+    assert codes(studies) == [Code.FILE_EMPTY, Code.ARCHIVE_REFUSED, Code.FORMAT_UNKNOWN]
 
 
 def test_a_file_named_outright_is_never_passed_over(make_file: Any, tmp_path: Path) -> None:

@@ -10,16 +10,61 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
-from pydicom.uid import UID
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from hilum.codes import Code, HilumError
+from hilum.imaging import jpeg
 from hilum.imaging.header import code_string, integer, uid, value
 
 MAX_PIXELS = 100_000_000
 """Most rows x columns of one image, DICOM or raster; a large film has about 20 million."""
 
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_RLE = "1.2.840.10008.1.2.5"
+
+DECODERS: dict[UID, str] = {
+    **dict.fromkeys(
+        (
+            ImplicitVRLittleEndian,
+            ExplicitVRLittleEndian,
+            DeflatedExplicitVRLittleEndian,
+            ExplicitVRBigEndian,
+        ),
+        "",
+    ),
+    JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys((JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1), jpeg.PLUGIN),
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
+    **dict.fromkeys((JPEG2000Lossless, JPEG2000), "pylibjpeg"),
+    **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
+    RLELossless: "pylibjpeg",
+}
+"""The transfer syntaxes that are read, each with pydicom's name of its one decoder.
+
+One a syntax: pydicom would go on to the next that is installed, gdcm among them, after a failure.
+"""
+
+LOSSY = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K))
+"""Syntaxes whose values may be rounded."""
+
+_END = b"\xff\xd9"
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -48,7 +93,7 @@ def stored_values(ds: Dataset, path: str) -> NDArray[Any]:
     try:
         pixels = _decode(ds)
     except MemoryError:
-        raise HilumError(Code.TOO_MANY_PIXELS, path, "not enough memory to decode it") from None
+        raise
     except Exception as error:
         detail = f"{syntax.name}: {type(error).__name__}"
         raise HilumError(Code.PIXELS_UNDECODABLE, path, detail) from None
@@ -75,7 +120,8 @@ def _decode(ds: Dataset) -> NDArray[Any]:
         options["photometric_interpretation"] = "MONOCHROME2"
     if integer(ds, "SamplesPerPixel") is None:
         options["samples_per_pixel"] = 1
-    pixels = pixel_array(ds, index=0, **options)
+    plugin = DECODERS[ds.file_meta.TransferSyntaxUID]
+    pixels = pixel_array(ds, index=0, decoding_plugin=plugin, **options)
     if photometric == "PALETTE COLOR":
         return np.asarray(apply_color_lut(_used_bits(ds, pixels, native=True), ds))
     return pixels
@@ -85,7 +131,8 @@ def _used_bits(ds: Dataset, pixels: NDArray[Any], *, native: bool) -> NDArray[An
     """Clear, or fill with the sign, the bits outside HighBit and BitsStored (PS3.5 8.1.1).
 
     Overlays and garbage live there. Codestreams hold their values right-aligned whatever
-    HighBit says. BitsStored outside 1..BitsAllocated is ignored.
+    HighBit says; what a lossy one rounds past the range is clipped, since a white of 4097 must
+    not become 1. BitsStored outside 1..BitsAllocated is ignored.
     """
     width = 8 * pixels.dtype.itemsize
     allocated = integer(ds, "BitsAllocated") or width
@@ -97,6 +144,9 @@ def _used_bits(ds: Dataset, pixels: NDArray[Any], *, native: bool) -> NDArray[An
         high = stored - 1
     if high == width - 1 and stored == width:
         return pixels
+    if ds.file_meta.TransferSyntaxUID in LOSSY:
+        low = -(2 ** (stored - 1)) if pixels.dtype.kind == "i" else 0
+        return np.clip(pixels, low, low + 2**stored - 1)
     cleaned: NDArray[Any] = (pixels << (width - 1 - high)) >> (width - stored)
     return cleaned
 
@@ -104,11 +154,9 @@ def _used_bits(ds: Dataset, pixels: NDArray[Any], *, native: bool) -> NDArray[An
 def _supported_syntax(ds: Dataset, path: str) -> UID:
     name = uid(value(ds.file_meta, "TransferSyntaxUID"))
     syntax = UID(name)
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
+    jpeg.register()
+    plugin = DECODERS.get(syntax)
+    if plugin is None or (plugin and plugin not in get_decoder(syntax).available_plugins):
         detail = f"{syntax.name} {name}" if syntax.name != name else name or "not a UID"
         raise HilumError(Code.TRANSFER_SYNTAX_UNSUPPORTED, path, detail)
     return syntax
@@ -150,8 +198,13 @@ def _check_length(ds: Dataset, path: str, pixels: int) -> None:
 def _check_codestream(
     ds: Dataset, path: str, syntax: UID, frames: int, shape: tuple[int, int]
 ) -> None:
-    """The codestream's own size is Rows x Columns: no bomb, no sheared picture."""
-    if syntax == _RLE:  # holds no size; the decoder checks the length of every segment
+    """The codestream is whole and its own size is Rows x Columns: no bomb, no sheared picture.
+
+    libjpeg fills what is missing of a codestream with grey, and CharLS spends seconds on it. The
+    marker that ends a JPEG or JPEG-LS codestream (EOI, ISO 10918-1 B.1.1.3) cannot occur among
+    coded samples, so one that was cut has none.
+    """
+    if syntax == RLELossless:  # holds no size; the decoder checks the length of every segment
         return
     try:
         extended = (ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths)
@@ -160,12 +213,17 @@ def _check_codestream(
     try:
         frame = get_frame(ds.PixelData, 0, number_of_frames=frames, extended_offsets=extended)
         size = codestream_size(frame)
+        cut = frame.startswith(b"\xff\xd8") and _END not in frame[-16:]  # padding may follow
+    except MemoryError:
+        raise
     except Exception:
-        size = None
+        size, cut = None, False
     if size != shape:
         found = f"{size[0]} x {size[1]}" if size else "no size"
         detail = f"{syntax.name}: {found} in the codestream, {shape[0]} x {shape[1]} in the header"
         raise HilumError(Code.PIXELS_UNDECODABLE, path, detail)
+    if cut:
+        raise HilumError(Code.PIXELS_UNDECODABLE, path, f"{syntax.name}: cut short")
 
 
 def codestream_size(frame: bytes) -> tuple[int, int] | None:
