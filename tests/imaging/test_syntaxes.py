@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,95 +9,27 @@ import imagecodecs
 import numpy as np
 import pydicom.uid
 import pytest
-from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import compress
 from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
 )
 
+from benchmarks import films
+from benchmarks.films import DEPTHS, ENCODERS, LOSSY, Levels
 from hilum.codes import Code, HilumError
 from hilum.imaging import load_study, scan
 from hilum.imaging.decode import DECODERS
 from hilum.study import View
 
-Levels = NDArray[Any]
 
-
-def levels(bits: int, signed: bool = False, rows: int = 61, columns: int = 83) -> Levels:
-    """Smooth with a little noise, over the whole range of ``bits``, and no side a power of two."""
-    top = 2**bits - 1
-    smooth = np.add.outer(np.linspace(0, 0.7, rows), np.linspace(0, 0.25, columns)) * top
-    noise = np.random.default_rng(bits).uniform(0, 0.04 * top, smooth.shape)
-    found = np.rint(smooth + noise).clip(0, top).astype(np.int64)
-    found[0, 0], found[-1, -1] = 0, top
-    if signed:
-        return (found - 2 ** (bits - 1)).astype(np.int8 if bits <= 8 else np.int16)
-    return found.astype(np.uint8 if bits <= 8 else np.uint16)
-
-
-def _jpeg(x: Levels, bits: int) -> bytes:
-    return imagecodecs.jpeg8_encode(x, level=100, bitspersample=bits)
-
-
-def _lossless(x: Levels, bits: int, predictor: int = 1) -> bytes:
-    return imagecodecs.jpeg8_encode(x, lossless=True, predictor=predictor, bitspersample=bits)
-
-
-def _htj2k(x: Levels, bits: int) -> bytes:
-    return imagecodecs.htj2k_encode(x, reversible=True)
-
-
-ENCODERS: dict[UID, Callable[[Levels, int], bytes]] = {
-    JPEGBaseline8Bit: _jpeg,
-    JPEGExtended12Bit: _jpeg,
-    JPEGLosslessSV1: _lossless,
-    JPEGLossless: lambda x, bits: _lossless(x, bits, predictor=6),
-    JPEG2000Lossless: lambda x, _: imagecodecs.jpeg2k_encode(x, level=0, codecformat="j2k"),
-    JPEG2000: lambda x, bits: imagecodecs.jpeg2k_encode(
-        x, level=20 + 6 * bits, codecformat="j2k", reversible=False, bitspersample=bits
-    ),
-    HTJ2KLossless: _htj2k,
-    HTJ2KLosslessRPCL: _htj2k,
-    HTJ2K: _htj2k,
-    JPEGLSLossless: lambda x, _: imagecodecs.jpegls_encode(x, level=0),
-    JPEGLSNearLossless: lambda x, _: imagecodecs.jpegls_encode(x, level=2),
-}
-LOSSY = {JPEGBaseline8Bit: 2, JPEGExtended12Bit: 3, JPEG2000: 2, JPEGLSNearLossless: 2}
-DEPTHS = {JPEGBaseline8Bit: (8,), JPEGExtended12Bit: (8, 12)}
-
-
-def write(make_dataset: Any, path: Path, syntax: UID, x: Levels, bits: int, **more: Any) -> Path:
-    ds: Dataset = make_dataset(x, BitsStored=bits, **more)
-    if syntax == RLELossless:
-        compress(ds, syntax, generate_instance_uid=False)
-    ds.file_meta.TransferSyntaxUID = syntax
-    if syntax in ENCODERS:
-        unsigned = x.view(f"u{x.dtype.itemsize}") if x.dtype.kind == "i" else x
-        ds.PixelData = encapsulate([ENCODERS[syntax](unsigned, bits)])
-        ds["PixelData"].VR = "OB"
-    elif syntax == ExplicitVRBigEndian:
-        ds["PixelData"].VR = "OW" if bits > 8 else "OB"
-        swapped = x.astype(x.dtype.newbyteorder(">")).tobytes()
-        ds.PixelData = swapped + b"\0" * (len(swapped) % 2)
-    ds.save_as(path, enforce_file_format=True)
+def write(path: Path, syntax: UID, x: Levels, bits: int, **elements: Any) -> Path:
+    films.dataset(x, syntax, bits, **elements).save_as(path, enforce_file_format=True)
     return path
 
 
@@ -118,9 +49,9 @@ CASES = [(syntax, bits) for syntax in DECODERS for bits in DEPTHS.get(syntax, (8
 @pytest.mark.parametrize(
     ("syntax", "bits"), CASES, ids=[f"{uid.keyword}-{bits}" for uid, bits in CASES]
 )
-def test_every_syntax_and_depth(make_dataset: Any, tmp_path: Path, syntax: UID, bits: int) -> None:
-    x = levels(bits)
-    path = write(make_dataset, tmp_path / "IM000001", syntax, x, bits)
+def test_every_syntax_and_depth(tmp_path: Path, syntax: UID, bits: int) -> None:
+    x = films.levels(bits)
+    path = write(tmp_path / "IM000001", syntax, x, bits)
     found = view_of(path)
     assert scan([path])[0].error is None
     assert found.pixels.shape == x.shape
@@ -134,11 +65,11 @@ LOSSLESS = [uid for uid in DECODERS if uid not in LOSSY]
 
 @pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda uid: uid.keyword)
 @pytest.mark.parametrize("bits", [12, 16])
-def test_signed_pixels(make_dataset: Any, tmp_path: Path, syntax: UID, bits: int) -> None:
+def test_signed_pixels(tmp_path: Path, syntax: UID, bits: int) -> None:
     """The encoders here take unsigned words: the sign is in the header alone, as scanners do."""
-    x = levels(bits, signed=True)
+    x = films.levels(bits, signed=True)
     kept = x & (2**bits - 1) if bits < 16 else x
-    path = write(make_dataset, tmp_path / "film", syntax, kept.astype(np.int16), bits)
+    path = write(tmp_path / "film", syntax, kept.astype(np.int16), bits)
     assert (view_of(path).pixels == x).all()
 
 
@@ -147,10 +78,10 @@ def test_signed_pixels(make_dataset: Any, tmp_path: Path, syntax: UID, bits: int
 def test_lossless_jpeg_of_two_encoders_and_every_predictor(
     make_dataset: Any, tmp_path: Path, encoder: str, bits: int
 ) -> None:
-    x = levels(bits)
+    x = films.levels(bits)
     for predictor in range(1, 8) if encoder == "libjpeg-turbo" else [6]:
         if encoder == "libjpeg-turbo":
-            stream = _lossless(x, bits, predictor)
+            stream = films.lossless(x, bits, predictor)
         else:
             stream = imagecodecs.ljpeg_encode(x, bitspersample=bits)
         ds = make_dataset(x, BitsStored=bits)
@@ -163,8 +94,8 @@ def test_lossless_jpeg_of_two_encoders_and_every_predictor(
 
 @pytest.mark.parametrize("table", ["basic", "extended", "none"])
 def test_fragments_and_offset_tables(make_dataset: Any, tmp_path: Path, table: str) -> None:
-    x = levels(12)
-    stream = _lossless(x, 12)
+    x = films.levels(12)
+    stream = films.lossless(x, 12)
     ds = make_dataset(x, BitsStored=12)
     ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1
     if table == "extended":
@@ -181,10 +112,12 @@ def test_fragments_and_offset_tables(make_dataset: Any, tmp_path: Path, table: s
 
 
 def test_several_compressed_frames_give_the_first(make_dataset: Any, tmp_path: Path) -> None:
-    x = levels(12)
+    x = films.levels(12)
     ds = make_dataset(x, BitsStored=12, NumberOfFrames=3)
     ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-    ds.PixelData = encapsulate([_lossless(level, 12) for level in (x, x[::-1].copy(), 4095 - x)])
+    ds.PixelData = encapsulate(
+        [films.lossless(level, 12) for level in (x, x[::-1].copy(), 4095 - x)]
+    )
     ds["PixelData"].VR = "OB"
     ds.save_as(tmp_path / "film", enforce_file_format=True)
     assert (view_of(tmp_path / "film").pixels == x).all()
@@ -196,7 +129,7 @@ def test_a_cut_codestream_is_never_filled_up(
     make_dataset: Any, tmp_path: Path, syntax: UID
 ) -> None:
     bits = DEPTHS.get(syntax, (12,))[-1]
-    x = levels(bits)
+    x = films.levels(bits)
     whole = ENCODERS[syntax](x, bits)
     ds = make_dataset(x, BitsStored=bits)
     ds.file_meta.TransferSyntaxUID = syntax
@@ -212,9 +145,11 @@ def test_a_codestream_larger_than_its_header_is_refused(
     make_dataset: Any, tmp_path: Path, syntax: UID
 ) -> None:
     bits = DEPTHS.get(syntax, (12,))[-1]
-    ds = make_dataset(levels(bits, rows=64, columns=64), BitsStored=bits)
+    ds = make_dataset(films.levels(bits, rows=64, columns=64), BitsStored=bits)
     ds.file_meta.TransferSyntaxUID = syntax
-    ds.PixelData = encapsulate([ENCODERS[syntax](levels(bits, rows=1600, columns=1600), bits)])
+    ds.PixelData = encapsulate(
+        [ENCODERS[syntax](films.levels(bits, rows=1600, columns=1600), bits)]
+    )
     ds["PixelData"].VR = "OB"
     ds.save_as(tmp_path / "film", enforce_file_format=True)
     error = error_of(tmp_path / "film")
@@ -258,7 +193,7 @@ def test_a_decoder_that_is_not_installed_is_not_replaced_by_another(
 ) -> None:
     from hilum.imaging import film
 
-    path = write(make_dataset, tmp_path / "film", JPEG2000Lossless, levels(12), 12)
+    path = write(tmp_path / "film", JPEG2000Lossless, films.levels(12), 12)
     monkeypatch.setitem(DECODERS, JPEG2000Lossless, "gdcm")
     with pytest.raises(HilumError) as caught:
         film.read(path)

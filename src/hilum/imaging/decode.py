@@ -144,9 +144,8 @@ def _used_bits(ds: Dataset, pixels: NDArray[Any], *, native: bool) -> NDArray[An
         high = stored - 1
     if high == width - 1 and stored == width:
         return pixels
-    if ds.file_meta.TransferSyntaxUID in LOSSY:
-        low = -(2 ** (stored - 1)) if pixels.dtype.kind == "i" else 0
-        return np.clip(pixels, low, low + 2**stored - 1)
+    if ds.file_meta.TransferSyntaxUID in LOSSY and pixels.dtype.kind == "u":
+        return np.minimum(pixels, 2**stored - 1)
     cleaned: NDArray[Any] = (pixels << (width - 1 - high)) >> (width - stored)
     return cleaned
 

@@ -6,7 +6,9 @@ Of the patient only age and sex are read, and no error, warning or id holds a he
 from __future__ import annotations
 
 import io
+import mmap
 import zlib
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -129,19 +131,26 @@ def _dataset(file: BinaryIO, path: Path, only: list[str] | None = None) -> Datas
         if file.seek(0, io.SEEK_END) > MAX_FILE_BYTES:
             detail = f"a file of more than {MAX_FILE_BYTES} bytes"
             raise HilumError(Code.TOO_MANY_PIXELS, path, detail)
-        file.seek(0)
-        ds = _inflated(file, path, only)
-        if ds is None:
-            file.seek(0)
-            ds = pydicom.dcmread(
-                file, force=True, stop_before_pixels=only is not None, specific_tags=only
-            )
+        with _mapped(file) as content:
+            ds = _inflated(content, path, only)
+            if ds is None:
+                content.seek(0)
+                ds = pydicom.dcmread(
+                    content, force=True, stop_before_pixels=only is not None, specific_tags=only
+                )
         _require_syntax(ds)
     except (HilumError, MemoryError):
         raise
     except Exception as error:
         raise HilumError(Code.FILE_DAMAGED, path, type(error).__name__) from None
     return ds
+
+
+def _mapped(file: BinaryIO) -> Any:
+    """The file's bytes as a file: a plain one allots what a wrong length asks for, 4 GiB."""
+    if isinstance(file, io.BytesIO):
+        return nullcontext(file)
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _inflated(file: BinaryIO, path: Path, only: list[str] | None) -> Dataset | None:
