@@ -92,9 +92,9 @@ def stored_values(ds: Dataset, path: str) -> NDArray[Any]:
         _check_length(ds, path, rows * columns * frames)
     try:
         pixels = _decode(ds)
-    except MemoryError:
+    except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic in pylibjpeg-rle's Rust is no Exception
         detail = f"{syntax.name}: {type(error).__name__}"
         raise HilumError(Code.PIXELS_UNDECODABLE, path, detail) from None
     if pixels.shape not in ((rows, columns), (rows, columns, 3)):
