@@ -41,6 +41,8 @@ class Code(StrEnum):
     VOI_LUT_INVALID = "voi_lut_invalid"
     MODALITY_LUT_INVALID = "modality_lut_invalid"
     PHOTOMETRIC_MISSING = "photometric_missing"
+    UNUSED_BITS_CLEARED = "unused_bits_cleared"
+    PADDING_LEFT_OUT = "padding_left_out"
     # A remark on a draft.
     TEXT_DISAGREES = "text_disagrees"
     TEXT_CUT = "text_cut"
@@ -136,6 +138,14 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     Code.PHOTOMETRIC_MISSING: (
         "PhotometricInterpretation is missing; taken as MONOCHROME2",
         "缺少 PhotometricInterpretation，按 MONOCHROME2 处理",
+    ),
+    Code.UNUSED_BITS_CLEARED: (
+        "bits outside BitsStored held something, an overlay perhaps (PS3.5 8.1.1); cleared",
+        "BitsStored 以外的位含有数据（可能是叠加层，PS3.5 8.1.1），已清除",
+    ),
+    Code.PADDING_LEFT_OUT: (
+        "no VOI window; the range shown leaves out PixelPaddingValue (PS3.3 C.7.5.1.1.2)",
+        "没有 VOI 窗，显示范围不含 PixelPaddingValue（PS3.3 C.7.5.1.1.2）",
     ),
     Code.TEXT_DISAGREES: (
         "the text and the probability disagree; review this first",

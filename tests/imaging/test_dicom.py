@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import subprocess
 import sys
 import warnings
@@ -409,26 +408,6 @@ def test_running_out_of_memory_is_not_taken_for_damage(
         film.read(make_file())
 
 
-@pytest.mark.parametrize("depth", [50, 2000])
-def test_nested_sequences(make_file: Any, depth: int) -> None:
-    """Undefined lengths, written by hand: pydicom's writer would recurse itself."""
-    tag = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
-    item, item_end = (
-        struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF),
-        b"\xfe\xff\x0d\xe0" + b"\0" * 4,
-    )
-    nested = (tag + item) * depth + (item_end + b"\xfe\xff\xdd\xe0" + b"\0" * 4) * depth
-    path = make_file()
-    content = path.read_bytes()
-    at = content.index(struct.pack("<HH2s", 0x0010, 0x0010, b"PN"))
-    path.write_bytes(content[:at] + nested + content[at:])
-    if depth == 50:
-        assert view_of(path).rows == 256
-    else:
-        assert error_of(path).code is Code.FILE_DAMAGED
-        assert scan([path])[0].error is not None or error_of(path)
-
-
 def test_a_preamble_alone_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\0" * 128 + b"DICM")
     assert error_of(tmp_path / "x").code is Code.FILE_DAMAGED
@@ -496,7 +475,8 @@ def test_real_films(dev_data: Path, name: str) -> None:
     assert view.header["modality"] == modality
     assert len(view.voi) == transforms
     assert view.inverted is inverted
-    assert view.warnings == []
+    overlaid = [Code.UNUSED_BITS_CLEARED] * (name == "pydicom_data/mlut_18.dcm")
+    assert view.warnings == overlaid
     assert view.display().std() > 20
 
 

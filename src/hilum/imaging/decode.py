@@ -73,11 +73,12 @@ def frame_count(ds: Dataset) -> int:
     return max(1, integer(ds, "NumberOfFrames") or 1)
 
 
-def stored_values(ds: Dataset, path: str) -> NDArray[Any]:
-    """Decode the first frame: (rows, columns), or (rows, columns, 3) for colour.
+def stored_values(ds: Dataset, path: str) -> tuple[NDArray[Any], list[Code]]:
+    """Decode the first frame: (rows, columns), or (rows, columns, 3) for colour, and warnings.
 
     Monochrome values are as stored, signed or not, with the bits outside BitsStored cleared
-    (PS3.5 8.1.1). Palette and YBR colour comes out as RGB (PS3.3 C.7.6.3.1.2).
+    (PS3.5 8.1.1), and ``unused_bits_cleared`` where they held something. Palette and YBR colour
+    comes out as RGB (PS3.3 C.7.6.3.1.2).
 
     Raises ``HilumError``: ``transfer_syntax_unsupported`` with the syntax named,
     ``too_many_pixels``, ``file_damaged`` where native pixel data is shorter than the header
@@ -103,8 +104,10 @@ def stored_values(ds: Dataset, path: str) -> NDArray[Any]:
     if pixels.dtype.kind == "f":
         if not np.isfinite(pixels).all():
             raise HilumError(Code.PIXELS_UNDECODABLE, path, "values that are no finite number")
-        return pixels
-    return pixels if pixels.ndim == 3 else _used_bits(ds, pixels, native=not syntax.is_encapsulated)
+        return pixels, []
+    if pixels.ndim == 3:
+        return pixels, []
+    return _used_bits(ds, pixels, native=not syntax.is_encapsulated)
 
 
 def luma(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -123,11 +126,13 @@ def _decode(ds: Dataset) -> NDArray[Any]:
     plugin = DECODERS[ds.file_meta.TransferSyntaxUID]
     pixels = pixel_array(ds, index=0, decoding_plugin=plugin, **options)
     if photometric == "PALETTE COLOR":
-        return np.asarray(apply_color_lut(_used_bits(ds, pixels, native=True), ds))
+        return np.asarray(apply_color_lut(_used_bits(ds, pixels, native=True)[0], ds))
     return pixels
 
 
-def _used_bits(ds: Dataset, pixels: NDArray[Any], *, native: bool) -> NDArray[Any]:
+def _used_bits(
+    ds: Dataset, pixels: NDArray[Any], *, native: bool
+) -> tuple[NDArray[Any], list[Code]]:
     """Clear, or fill with the sign, the bits outside HighBit and BitsStored (PS3.5 8.1.1).
 
     Overlays and garbage live there. Codestreams hold their values right-aligned whatever
@@ -138,16 +143,24 @@ def _used_bits(ds: Dataset, pixels: NDArray[Any], *, native: bool) -> NDArray[An
     allocated = integer(ds, "BitsAllocated") or width
     stored = integer(ds, "BitsStored") or allocated
     if not 0 < stored <= min(width, allocated) or allocated == 1:
-        return pixels
+        return pixels, []
     high = integer(ds, "HighBit")
     if high is None or not native or not stored <= high < min(width, allocated):
         high = stored - 1
-    if high == width - 1 and stored == width:
-        return pixels
-    if ds.file_meta.TransferSyntaxUID in LOSSY and pixels.dtype.kind == "u":
-        return np.minimum(pixels, 2**stored - 1)
+    low = -(2 ** (stored - 1)) if pixels.dtype.kind == "i" else 0
+    top = low + 2**stored - 1
+    if high == stored - 1 and pixels.min() >= low and pixels.max() <= top:
+        return pixels, []
+    if ds.file_meta.TransferSyntaxUID in LOSSY and not low:
+        return np.minimum(pixels, top), []
+    unused = pixels.view(f"u{pixels.dtype.itemsize}") & ~_mask(width, stored, high)
     cleaned: NDArray[Any] = (pixels << (width - 1 - high)) >> (width - stored)
-    return cleaned
+    return cleaned, [Code.UNUSED_BITS_CLEARED] if unused.any() else []
+
+
+def _mask(width: int, stored: int, high: int) -> Any:
+    """The bits that BitsStored and HighBit say hold a value, as an unsigned word."""
+    return np.array((1 << high + 1) - (1 << high + 1 - stored), f"u{width // 8}")
 
 
 def _supported_syntax(ds: Dataset, path: str) -> UID:

@@ -208,8 +208,9 @@ def _require_pixels(ds: Dataset, path: Path) -> None:
 
 
 def _view(ds: Dataset, path: Path) -> View:
-    stored = stored_values(ds, str(path))
+    stored, codes = stored_values(ds, str(path))
     view = _colour(stored) if stored.ndim == 3 else _monochrome(stored, ds)
+    view.warnings = [*codes, *view.warnings]
     view.path = str(path)
     view.position = _position(ds)
     view.mm_per_pixel = _spacing(ds)
@@ -222,9 +223,13 @@ def _monochrome(stored: NDArray[Any], ds: Dataset) -> View:
     pixels, codes = grey.modality(stored, ds)
     transforms, voi_codes = grey.voi(ds, pixels)
     inverted, inversion_codes = grey.inverted(ds)
-    if not transforms and not voi_codes and _is_display_ready(ds, stored, pixels):
-        transforms = [grey.identity_window(8)]
-    warnings = [*codes, *voi_codes, *inversion_codes]
+    padding_codes: list[Code] = []
+    if not transforms:
+        if not voi_codes and _is_display_ready(ds, stored, pixels):
+            transforms = [grey.identity_window(8)]
+        else:
+            transforms, padding_codes = grey.range_without_padding(ds, stored, pixels)
+    warnings = [*codes, *voi_codes, *inversion_codes, *padding_codes]
     return View(pixels=pixels, voi=transforms, inverted=inverted, warnings=warnings)
 
 

@@ -158,8 +158,8 @@ def _member(archive: Path, path: Path) -> BinaryIO:
         detail = f"unpacks to {entry.file_size} bytes, at most {MAX_MEMBER_BYTES}"
         raise HilumError(Code.ARCHIVE_REFUSED, path, detail)
     try:
-        with packed.open(entry) as stream:  # ends at file_size, whatever the data goes on to hold
-            return io.BytesIO(stream.read())
+        with packed.open(entry) as stream:  # read() without a size would unpack all there is
+            return io.BytesIO(stream.read(entry.file_size))
     except MemoryError:
         raise
     except Exception as error:
