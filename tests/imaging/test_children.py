@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from hilum.codes import Code, HilumError
 from hilum.imaging import children, film, load_study
@@ -82,6 +83,21 @@ def test_a_child_reads_what_this_process_would(make_file: Any) -> None:
     assert (theirs[0].pixels == mine[0].pixels).all()
     theirs[0].pixels[0, 0] = 7  # the caller's own
     assert children.identify(path) == film.identify(path)
+
+
+def test_a_header_comes_in_dicoms_json_model(make_file: Any, tmp_path: Path) -> None:
+    raw = {"PixelSpacing": b"0.5\\0.25", "WindowCenter": b"abc", "Modality": b"CT"}
+    path = make_file(raw=raw)
+    keywords = ["PixelSpacing", "WindowCenter", "Modality", "Rows", "ImagePositionPatient"]
+    found = Dataset.from_json(children.header(path, keywords))
+    assert [float(part) for part in found.PixelSpacing] == [0.5, 0.25]
+    assert (found.Modality, found.Rows) == ("CT", 256)
+    assert "ImagePositionPatient" not in found
+    assert "PatientName" not in found
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    with pytest.raises(HilumError) as caught:
+        children.header(tmp_path / "x.png", keywords)
+    assert caught.value.code is Code.FORMAT_UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,16 @@ def contents(path: Path) -> list[str]:
     return list(_shared().ask("contents", path)["contents"] if _posix() else film.contents(path))
 
 
+def header(path: Path, keywords: list[str]) -> dict[str, Any]:
+    """:func:`hilum.imaging.film.header` in a child. Raises also what :func:`read` does.
+
+    ``pydicom.Dataset.from_json`` makes a data set of the answer.
+    """
+    if not _posix():
+        return film.header(path, keywords)
+    return dict(_shared().ask("header", path, keywords=keywords)["header"])
+
+
 def read(path: Path) -> tuple[View, Context]:
     """:func:`hilum.imaging.film.read` in a child.
 
@@ -102,10 +112,10 @@ class Child:
             os.close(self._memory)
             raise
 
-    def ask(self, do: str, path: Path) -> tuple[Answer, list[np.ndarray[Any, Any]]]:
+    def ask(self, do: str, path: Path, **more: Any) -> tuple[Answer, list[np.ndarray[Any, Any]]]:
         """The answer to a request, and its arrays. Raises :class:`ChildDiedError`."""
         self.requests += 1
-        request = json.dumps({"do": do, "path": str(path.absolute())})
+        request = json.dumps({"do": do, "path": str(path.absolute()), **more})
         try:
             self._send(request.encode() + b"\n")
             answer = json.loads(self._line())
@@ -179,9 +189,9 @@ class Pool:
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
 
-    def ask(self, do: str, path: Path) -> Answer:
+    def ask(self, do: str, path: Path, **more: Any) -> Answer:
         """The answer to a request about one file. Raises ``HilumError``, as :func:`read` does."""
-        return self._ask(do, path)[0]
+        return self._ask(do, path, **more)[0]
 
     def read(self, path: Path) -> tuple[View, Context]:
         """As the module's :func:`read`."""
@@ -204,12 +214,12 @@ class Pool:
             child.let_go()
             child.process.returncode = 0  # keeps Popen from waiting for another's child
 
-    def _ask(self, do: str, path: Path) -> tuple[Answer, list[np.ndarray[Any, Any]]]:
+    def _ask(self, do: str, path: Path, **more: Any) -> tuple[Answer, list[np.ndarray[Any, Any]]]:
         with self._slots:
             while True:
                 child = self._borrow(path)
                 try:
-                    answer, arrays = child.ask(do, path)
+                    answer, arrays = child.ask(do, path, **more)
                 except ChildDiedError as death:
                     self._release(child)
                     error = _cause(death, path, self.limits)

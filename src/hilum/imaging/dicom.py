@@ -108,6 +108,11 @@ def is_bare_dataset(file: BinaryIO, path: Path) -> bool:
     return bool(_sop_class(ds)) or (integer(ds, "Rows") or 0) > 0
 
 
+def read_header(file: BinaryIO, path: Path, keywords: list[str]) -> Dataset:
+    """The named elements of a file's header, its pixels unread. Raises ``file_damaged``."""
+    return _dataset(file, path, keywords)
+
+
 def directory(file: BinaryIO, path: Path) -> list[str]:
     """The files that the records of a DICOMDIR name (PS3.3 F.3), each once, in order.
 

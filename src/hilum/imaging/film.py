@@ -7,6 +7,7 @@ Everything here parses what strangers wrote: Hilum calls it in a child process, 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hilum.codes import Code, HilumError
 from hilum.imaging import source
@@ -59,6 +60,25 @@ def read(path: Path) -> tuple[View, Context]:
         if kind is Kind.BARE and not dicom.is_bare_dataset(file, path):
             raise HilumError(Code.FORMAT_UNKNOWN, path)
         return dicom.read(file, path)
+
+
+def header(path: Path, keywords: list[str]) -> dict[str, Any]:
+    """The named elements of a DICOM header in DICOM's JSON model (PS3.18 F), for other rooms.
+
+    An element that is missing or cannot be converted is left out. Raises ``HilumError`` as
+    :func:`identify` does, and ``format_unknown`` for what is no DICOM file.
+    """
+    with source.open_source(path) as file:
+        kind = source.sniff(file, path)
+        from hilum.imaging import dicom
+
+        bare = kind is Kind.BARE and dicom.is_bare_dataset(file, path)
+        if kind is not Kind.DICOM and not bare:
+            raise HilumError(Code.FORMAT_UNKNOWN, path, "no DICOM file")
+        found: dict[str, Any] = dicom.read_header(file, path, keywords).to_json_dict(
+            suppress_invalid_tags=True
+        )
+        return found
 
 
 def contents(path: Path) -> list[str]:

@@ -83,7 +83,7 @@ def guarded(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def respond(request: dict[str, str], memory: int) -> Answer:
+def respond(request: dict[str, Any], memory: int) -> Answer:
     """Do what a request asks. Errors are answers; running out of memory ends the process."""
     path = Path(request["path"])
     try:
@@ -92,6 +92,8 @@ def respond(request: dict[str, str], memory: int) -> Answer:
                 return {"identity": vars(film.identify(path))}
             case "contents":
                 return {"contents": film.contents(path)}
+            case "header":
+                return {"header": film.header(path, request["keywords"])}
             case _:
                 return pack(*film.read(path), memory)
     except HilumError as error:
