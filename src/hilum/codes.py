@@ -22,6 +22,9 @@ class Code(StrEnum):
     TRANSFER_SYNTAX_UNSUPPORTED = "transfer_syntax_unsupported"
     PIXELS_UNDECODABLE = "pixels_undecodable"
     TOO_MANY_PIXELS = "too_many_pixels"
+    ARCHIVE_REFUSED = "archive_refused"
+    DECODER_DIED = "decoder_died"
+    DECODER_TOO_SLOW = "decoder_too_slow"
     # A film that is read but not for this reader: the study is abstained.
     MODALITY_UNSUPPORTED = "modality_unsupported"
     SEVERAL_FRAMES = "several_frames"
@@ -38,6 +41,8 @@ class Code(StrEnum):
     VOI_LUT_INVALID = "voi_lut_invalid"
     MODALITY_LUT_INVALID = "modality_lut_invalid"
     PHOTOMETRIC_MISSING = "photometric_missing"
+    UNUSED_BITS_CLEARED = "unused_bits_cleared"
+    PADDING_LEFT_OUT = "padding_left_out"
     # A remark on a draft.
     TEXT_DISAGREES = "text_disagrees"
     TEXT_CUT = "text_cut"
@@ -95,6 +100,18 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     ),
     Code.PIXELS_UNDECODABLE: ("the pixels cannot be decoded", "像素数据无法解码"),
     Code.TOO_MANY_PIXELS: ("the image is larger than the limit", "图像超过尺寸上限"),
+    Code.ARCHIVE_REFUSED: (
+        "the zip archive is damaged, encrypted or beyond the limits",
+        "压缩包损坏、加密或超出限制",
+    ),
+    Code.DECODER_DIED: (
+        "the process that decodes died on this file",
+        "解码进程在处理该文件时异常退出",
+    ),
+    Code.DECODER_TOO_SLOW: (
+        "decoding took longer than the limit",
+        "解码超过时间上限",
+    ),
     Code.MODALITY_UNSUPPORTED: (
         "not a projection radiograph (CR or DX)",
         "不是 X 线平片（CR 或 DX）",
@@ -132,6 +149,14 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     Code.PHOTOMETRIC_MISSING: (
         "PhotometricInterpretation is missing; taken as MONOCHROME2",
         "缺少 PhotometricInterpretation，按 MONOCHROME2 处理",
+    ),
+    Code.UNUSED_BITS_CLEARED: (
+        "bits outside BitsStored held something, an overlay perhaps (PS3.5 8.1.1); cleared",
+        "BitsStored 以外的位含有数据（可能是叠加层，PS3.5 8.1.1），已清除",
+    ),
+    Code.PADDING_LEFT_OUT: (
+        "no VOI window; the range shown leaves out PixelPaddingValue (PS3.3 C.7.5.1.1.2)",
+        "没有 VOI 窗，显示范围不含 PixelPaddingValue（PS3.3 C.7.5.1.1.2）",
     ),
     Code.TEXT_DISAGREES: (
         "the text and the probability disagree; review this first",

@@ -29,7 +29,9 @@ class Language(StrEnum):
 
 
 def read(
-    paths: Annotated[list[Path], typer.Argument(help="Films or folders: DICOM, PNG, JPEG, TIFF.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Films, folders, zips: DICOM, PNG, JPEG, TIFF.")
+    ],
     reader: Annotated[
         str, typer.Option("--reader", help="embedded, or a reader's folder.")
     ] = "embedded",

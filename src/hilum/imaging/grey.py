@@ -100,6 +100,38 @@ def identity_window(bits: int) -> Window:
     return Window(center=top / 2, width=top, function=VoiFunction.LINEAR_EXACT)
 
 
+def range_without_padding(
+    ds: Dataset, stored: NDArray[Any], pixels: NDArray[Any]
+) -> tuple[list[Window | VoiLut], list[Code]]:
+    """For a film without VOI: the window from its smallest to its largest value but padding.
+
+    Padding is PixelPaddingValue, or all from it to PixelPaddingRangeLimit, among the stored
+    values (PS3.3 C.7.5.1.1.2). It is shown like the nearest end of the range. No window where
+    none of the pixels is padding, all are, or the rest is of one level.
+    """
+    signed = integer(ds, "PixelRepresentation") == 1
+    ends = [integer(ds, f"PixelPadding{end}") for end in ("Value", "RangeLimit")]
+    first, last = ends[0], ends[1] if ends[1] is not None else ends[0]
+    if first is None or last is None or stored.dtype.kind == "f":
+        return [], []
+    low, high = sorted(_word(end, signed=signed) for end in (first, last))
+    film = pixels[(stored < low) | (stored > high)]
+    if not 0 < film.size < pixels.size or film.min() == film.max():
+        return [], []
+    bottom, top = float(film.min()), float(film.max())
+    window = Window(
+        center=(bottom + top) / 2, width=top - bottom, function=VoiFunction.LINEAR_EXACT
+    )
+    return [window], [Code.PADDING_LEFT_OUT]
+
+
+def _word(found: int, *, signed: bool) -> int:
+    """A 16-bit word that its VR may have given the wrong sign."""
+    if signed and found > 0x7FFF:
+        return found - 0x10000
+    return found + 0x10000 if not signed and found < 0 else found
+
+
 def _windows(ds: Dataset) -> tuple[list[Window], bool]:
     """The valid windows, and whether that is all of them.
 
@@ -175,10 +207,7 @@ def _table(item: Dataset, *, signed: bool) -> Table | None:
         return None
     count, first, bits = (int(part or 0) for part in descriptor)
     count = count & 0xFFFF or 65536
-    if signed and first > 0x7FFF:
-        first -= 0x10000
-    elif not signed and first < 0:
-        first += 0x10000
+    first = _word(first, signed=signed)
     if not 1 <= bits <= 16:
         return None
     entries = _entries(item, data, count, bits)

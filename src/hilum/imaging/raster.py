@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ _WHITE_IS_ZERO, _PHOTOMETRIC_TAG = 0, 262
 _JPEG_TOLERANCE = 2  # chroma of a grey picture after a round trip through YCbCr
 
 
-def read(path: Path) -> View:
+def read(file: BinaryIO, path: Path) -> View:
     """Read one raster file as a View without DICOM header.
+
+    ``path`` names the file in errors and in ``View.path``; it is not opened.
 
     ``pixels`` (rows, columns): uint16 for 1 to 16 bits, float32 for deeper. An 8-bit film gets
     the window that shows it as it is; a deeper one gets none, so ``View.display`` spreads it
@@ -43,18 +45,16 @@ def read(path: Path) -> View:
     warnings.filterwarnings("ignore", module=r"PIL(\.|$)")  # the limit is checked here
     try:
         # By file, not by name: Pillow 13 shears a TIFF it maps when its orientation is 5 to 8.
-        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 detail = f"{image.height} x {image.width}, at most {MAX_PIXELS} pixels"
                 raise HilumError(Code.TOO_MANY_PIXELS, path, detail)
             return _view(image, path)
-    except HilumError:
+    except (HilumError, MemoryError):
         raise
     except Image.DecompressionBombError:
         detail = f"at most {MAX_PIXELS} pixels"
         raise HilumError(Code.TOO_MANY_PIXELS, path, detail) from None
-    except MemoryError:
-        raise HilumError(Code.TOO_MANY_PIXELS, path, "not enough memory to decode it") from None
     except Exception as error:
         raise HilumError(Code.FILE_DAMAGED, path, type(error).__name__) from None
 
