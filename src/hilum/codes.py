@@ -131,7 +131,7 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     Code.TOO_SMALL: ("the film is too small to be read", "图像过小，无法阅片"),
     Code.INVERTED_FILM: (
         "the film is shown as a negative: bone is dark",
-        "图像黑白反转：骨骼显示为黑色",
+        "图像黑白反转：骨显示为黑色",
     ),
     Code.ROTATED_FILM: (
         "the film lies on its side or upside down",
