@@ -75,6 +75,46 @@ class VoiLut(Record):
         return np.clip(shown / np.float32(2**self.bits - 1), 0, 1)
 
 
+class StepName(StrEnum):
+    """One kind of thing that is done to grey levels between the file and the screen."""
+
+    DICOM_DECODED = "dicom_decoded"
+    RASTER_DECODED = "raster_decoded"
+    BITS_CLEARED = "bits_cleared"
+    FIRST_OF_SEVERAL = "first_of_several"
+    TURNED = "turned"
+    LAID_ON_BLACK = "laid_on_black"
+    COLOUR_TO_GREY = "colour_to_grey"
+    MODALITY_NONE = "modality_none"
+    MODALITY_RESCALE = "modality_rescale"
+    MODALITY_LUT = "modality_lut"
+    MODALITY_LEFT_OUT = "modality_left_out"
+    VOI_LUT = "voi_lut"
+    VOI_WINDOW = "voi_window"
+    VOI_LEFT_OUT = "voi_left_out"
+    PADDING_LEFT_OUT = "padding_left_out"
+    SHOWN_AS_STORED = "shown_as_stored"
+    SMALLEST_TO_LARGEST = "smallest_to_largest"
+    INVERTED = "inverted"
+    NOT_INVERTED = "not_inverted"
+    EIGHT_BITS = "eight_bits"
+
+
+class Step(Record):
+    """One thing that was done to a film's grey levels, noted when it was done.
+
+    ``values`` are numbers and names of standards, never text of a header.
+    """
+
+    name: StepName
+    values: dict[str, int | float | str] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: StepName, **values: int | float | str) -> Step:
+        """A step with its values."""
+        return cls(name=name, values=values)
+
+
 class Context(Record):
     """What the caller says of the patient: typed fields, never free text from a header."""
 
@@ -89,7 +129,8 @@ class View(Record):
 
     ``pixels`` is 2-D (rows, columns), finite, float32 or uint16, after the Modality LUT. ``voi``
     holds the transforms to choose from, best first. ``inverted`` is True where low values are
-    shown bright. ``simulated`` is True where the file says that a phantom made it.
+    shown bright. ``simulated`` is True where the file says that a phantom made it. ``steps``
+    says what :meth:`display` without a window shows, from the file on.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -103,6 +144,7 @@ class View(Record):
     simulated: bool = False
     header: dict[str, str] = Field(default_factory=dict, repr=False)
     warnings: list[Code] = Field(default_factory=list)
+    steps: list[Step] = Field(default_factory=list, repr=False)
 
     @field_validator("pixels")
     @classmethod

@@ -41,6 +41,9 @@ def read(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="A picture a study, in --out or .")
     ] = False,
+    explain_pixels: Annotated[
+        bool, typer.Option("--explain-pixels", help="Say what was done to each film's grey levels.")
+    ] = False,
     allow_outside_domain: Annotated[
         bool,
         typer.Option("--allow-outside-domain", help="Read films the reader was not made for."),
@@ -51,6 +54,8 @@ def read(
     Exit code: 0 all read, 3 some abstained, 4 some failed.
 
     Example: hilum read films --language zh --overlay --out reads
+
+    Example: hilum read films --explain-pixels
     """
     from hilum import imaging
     from hilum.cli.show import Printer
@@ -58,7 +63,14 @@ def read(
     from hilum.study import Study
 
     studies = imaging.scan(paths)
-    printer = Printer(language.value, as_json=json, out=out, overlay=overlay, total=len(studies))
+    printer = Printer(
+        language.value,
+        as_json=json,
+        out=out,
+        overlay=overlay,
+        explain=explain_pixels,
+        total=len(studies),
+    )
     # weights take seconds to load: a mistyped path is answered without them
     chosen = None if all(files.error for files in studies) else Reader.load(reader)
     with printer, closing(_batches(studies)) as batches:

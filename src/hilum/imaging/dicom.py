@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 from hilum.codes import Code, HilumError
-from hilum.imaging import grey
+from hilum.imaging import explain, grey
 from hilum.imaging.decode import PIXEL_KEYWORDS, frame_count, luma, stored_values
 from hilum.imaging.header import (
     code_string,
@@ -40,7 +40,7 @@ from hilum.imaging.header import (
     values,
 )
 from hilum.imaging.source import MAX_MEMBER_BYTES
-from hilum.study import Context, View
+from hilum.study import Context, Step, StepName, View
 
 MAX_FILE_BYTES = 1 << 30
 """Largest file read; a single film has at most a fifth of that."""
@@ -216,6 +216,9 @@ def _view(ds: Dataset, path: Path) -> View:
     stored, codes = stored_values(ds, str(path))
     view = _colour(stored) if stored.ndim == 3 else _monochrome(stored, ds)
     view.warnings = [*codes, *view.warnings]
+    cleared = [Step.of(StepName.BITS_CLEARED)] if Code.UNUSED_BITS_CLEARED in codes else []
+    last = Step.of(StepName.EIGHT_BITS)
+    view.steps = [*explain.decoded(ds, stored), *cleared, *view.steps, last]
     view.path = str(path)
     view.position = _position(ds)
     view.mm_per_pixel = _spacing(ds)
@@ -225,23 +228,28 @@ def _view(ds: Dataset, path: Path) -> View:
 
 
 def _monochrome(stored: NDArray[Any], ds: Dataset) -> View:
-    pixels, codes = grey.modality(stored, ds)
+    steps: list[Step] = []
+    pixels, codes = grey.modality(stored, ds, steps)
     transforms, voi_codes = grey.voi(ds, pixels)
-    inverted, inversion_codes = grey.inverted(ds)
     padding_codes: list[Code] = []
-    if not transforms:
-        if not voi_codes and _is_display_ready(ds, stored, pixels):
-            transforms = [grey.identity_window(8)]
-        else:
-            transforms, padding_codes = grey.range_without_padding(ds, stored, pixels)
+    ready = not transforms and not voi_codes and _is_display_ready(ds, stored, pixels)
+    if not transforms and not ready:
+        transforms, padding_codes = grey.range_without_padding(ds, stored, pixels)
+    steps += [Step.of(StepName.VOI_LEFT_OUT)] if voi_codes else []
+    steps += [Step.of(StepName.PADDING_LEFT_OUT)] if padding_codes else []
+    steps.append(explain.shown(pixels, transforms, ready=ready))
+    inverted, inversion_codes = grey.inverted(ds, steps)
+    if ready:
+        transforms = [grey.identity_window(8)]
     warnings = [*codes, *voi_codes, *inversion_codes, *padding_codes]
-    return View(pixels=pixels, voi=transforms, inverted=inverted, warnings=warnings)
+    return View(pixels=pixels, voi=transforms, inverted=inverted, warnings=warnings, steps=steps)
 
 
 def _colour(stored: NDArray[Any]) -> View:
     """Luma, shown as it is: windows and inversion are for monochrome only (PS3.3 C.11.2.1.2)."""
     identity = grey.identity_window(8 * stored.dtype.itemsize)
-    return View(pixels=luma(stored).astype(np.uint16), voi=[identity])
+    steps = [Step.of(StepName.COLOUR_TO_GREY), Step.of(StepName.SHOWN_AS_STORED)]
+    return View(pixels=luma(stored).astype(np.uint16), voi=[identity], steps=steps)
 
 
 def _is_display_ready(ds: Dataset, stored: NDArray[Any], pixels: NDArray[Any]) -> bool:

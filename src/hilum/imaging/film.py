@@ -6,6 +6,7 @@ Everything here parses what strangers wrote: Hilum calls it in a child process, 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,19 @@ def header(path: Path, keywords: list[str]) -> dict[str, Any]:
     """
     with source.open_source(path) as file:
         kind = source.sniff(file, path)
+        from pydicom import config
+
         from hilum.imaging import dicom
 
         bare = kind is Kind.BARE and dicom.is_bare_dataset(file, path)
         if kind is not Kind.DICOM and not bare:
             raise HilumError(Code.FORMAT_UNKNOWN, path, "no DICOM file")
-        found: dict[str, Any] = dicom.read_header(file, path, keywords).to_json_dict(
-            suppress_invalid_tags=True
-        )
+        ds = dicom.read_header(file, path, keywords)
+        found: dict[str, Any] = {}
+        with config.disable_value_validation():  # numbers of more than 16 characters are common
+            for tag in list(ds.keys()):
+                with suppress(Exception):  # whatever pydicom makes of a value that is none
+                    found[f"{tag:08X}"] = ds[tag].to_json_dict(None, 1024)
         return found
 
 

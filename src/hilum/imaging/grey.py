@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from hilum.codes import Code
 from hilum.imaging.header import code_string, integer, number, value, values
-from hilum.study import VoiFunction, VoiLut, Window
+from hilum.study import Step, StepName, VoiFunction, VoiLut, Window
 
 _WINDOW_KEYWORDS = ("WindowCenter", "WindowWidth")
 
@@ -28,29 +28,38 @@ class Table(NamedTuple):
     bits: int
 
 
-def modality(stored: NDArray[Any], ds: Dataset) -> tuple[NDArray[Any], list[Code]]:
+def modality(
+    stored: NDArray[Any], ds: Dataset, steps: list[Step] | None = None
+) -> tuple[NDArray[Any], list[Code]]:
     """Values after the Modality LUT (PS3.3 C.11.1): uint16 where they fit unchanged, else float32.
 
     ModalityLUTSequence goes before RescaleSlope and RescaleIntercept. A missing slope is 1, a
     missing intercept 0. A broken table, or a slope that is 0 or no number, leaves the stored
     values with ``modality_lut_invalid``.
     """
+    done = [] if steps is None else steps
     if value(ds, "ModalityLUTSequence"):
         table = _table(ds.ModalityLUTSequence[0], signed=integer(ds, "PixelRepresentation") == 1)
         if table is None or stored.dtype.kind == "f":
+            done.append(Step.of(StepName.MODALITY_LEFT_OUT))
             return _plain(stored), [Code.MODALITY_LUT_INVALID]
         index = np.clip(stored.astype(np.int64) - table.first, 0, len(table.data) - 1)
+        done.append(Step.of(StepName.MODALITY_LUT, entries=len(table.data), first=table.first))
         return table.data[index], []
     slope, intercept = _rescale(ds, "RescaleSlope", 1.0), _rescale(ds, "RescaleIntercept", 0.0)
     if slope is None or intercept is None or slope == 0:
+        done.append(Step.of(StepName.MODALITY_LEFT_OUT))
         return _plain(stored), [Code.MODALITY_LUT_INVALID]
     if slope == 1 and intercept == 0:
+        done.append(Step.of(StepName.MODALITY_NONE))
         return _plain(stored), []
     with np.errstate(over="ignore"):
         scaled = _wide(stored) * slope + intercept
         levels: NDArray[Any] = scaled.astype(np.float32, copy=False)
     if not np.isfinite(levels).all():
+        done.append(Step.of(StepName.MODALITY_LEFT_OUT))
         return _plain(stored), [Code.MODALITY_LUT_INVALID]
+    done.append(Step.of(StepName.MODALITY_RESCALE, slope=slope, intercept=intercept))
     return levels, []
 
 
@@ -79,19 +88,24 @@ def voi(ds: Dataset, pixels: NDArray[Any]) -> tuple[list[Window | VoiLut], list[
     return [*transforms, *windows], list(dict.fromkeys(codes))
 
 
-def inverted(ds: Dataset) -> tuple[bool, list[Code]]:
+def inverted(ds: Dataset, steps: list[Step] | None = None) -> tuple[bool, list[Code]]:
     """Whether low values are shown bright: one question, so one inversion.
 
     PresentationLUTShape decides where it is INVERSE or IDENTITY (PS3.3 C.11.6.1.2,
     C.8.11.3.1.2), else PhotometricInterpretation MONOCHROME1 does (PS3.3 C.7.6.3.1.2).
-    MONOCHROME1 with INVERSE is thus inverted once.
+    MONOCHROME1 with INVERSE is thus inverted once. What was decided is appended to ``steps``.
     """
     photometric = code_string(ds, "PhotometricInterpretation")
     codes = [] if photometric else [Code.PHOTOMETRIC_MISSING]
     shape = code_string(ds, "PresentationLUTShape")
-    if shape in ("INVERSE", "IDENTITY"):
-        return shape == "INVERSE", codes
-    return photometric == "MONOCHROME1", codes
+    by_shape = shape in ("INVERSE", "IDENTITY")
+    turned = shape == "INVERSE" if by_shape else photometric == "MONOCHROME1"
+    if steps is not None:
+        known = photometric if photometric.startswith("MONOCHROME") else "taken as MONOCHROME2"
+        because = f"PresentationLUTShape {shape}" if by_shape else known
+        name = StepName.INVERTED if turned else StepName.NOT_INVERTED
+        steps.append(Step.of(name, because=because))
+    return turned, codes
 
 
 def identity_window(bits: int) -> Window:

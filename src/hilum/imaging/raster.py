@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from hilum.codes import Code, HilumError
+from hilum.imaging import explain
 from hilum.imaging.decode import MAX_PIXELS, luma
 from hilum.imaging.grey import identity_window
 from hilum.imaging.header import number
-from hilum.study import View
+from hilum.study import Step, StepName, View
 
 _FORMATS = ("PNG", "JPEG", "TIFF")
 _WHITE_IS_ZERO, _PHOTOMETRIC_TAG = 0, 262
+_ORIENTATION_TAG = 274
 _JPEG_TOLERANCE = 2  # chroma of a grey picture after a round trip through YCbCr
 
 
@@ -68,7 +70,13 @@ def _view(image: Image.Image, path: Path) -> View:
     simulated = texts.get("Source") == "Hilum phantom"
     spacing = number(texts.get("mm_per_pixel")) if simulated else None
     tolerance = _JPEG_TOLERANCE if image.format in ("JPEG", "MPO") else 0
-    pixels, samples = _levels(_upright(image), tolerance, path)
+    steps = [Step.of(StepName.RASTER_DECODED, format=image.format or "", mode=image.mode)]
+    if frames > 1:
+        steps.append(Step.of(StepName.FIRST_OF_SEVERAL, count=frames))
+    pixels, samples = _levels(_upright(image, steps), tolerance, path, steps)
+    steps.append(explain.shown(pixels, [], ready=not _is_deep(image)))
+    if white_is_zero:
+        steps.append(Step.of(StepName.INVERTED, because="TIFF WhiteIsZero"))
     return View(
         pixels=pixels,
         path=str(path),
@@ -77,10 +85,13 @@ def _view(image: Image.Image, path: Path) -> View:
         inverted=white_is_zero,
         simulated=simulated,
         header={"frames": str(frames), "samples": str(samples)},
+        steps=[*steps, Step.of(StepName.EIGHT_BITS)],
     )
 
 
-def _levels(image: Image.Image, tolerance: int, path: Path) -> tuple[NDArray[Any], int]:
+def _levels(
+    image: Image.Image, tolerance: int, path: Path, steps: list[Step]
+) -> tuple[NDArray[Any], int]:
     """Grey levels and the number of samples a pixel they came from, 1 or 3."""
     if _is_deep(image):
         return _deep(np.asarray(image), path), 1
@@ -90,10 +101,14 @@ def _levels(image: Image.Image, tolerance: int, path: Path) -> tuple[NDArray[Any
         solid = image.convert("RGBA")
         black = Image.new("RGBA", solid.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, solid)
+        steps.append(Step.of(StepName.LAID_ON_BLACK))
     colour = np.asarray(image.convert("RGB"))
     spread = colour.max(axis=2) - colour.min(axis=2)
     grey = luma(colour).astype(np.uint16)
-    return grey, 1 if int(spread.max()) <= tolerance else 3
+    if int(spread.max()) <= tolerance:
+        return grey, 1
+    steps.append(Step.of(StepName.COLOUR_TO_GREY))
+    return grey, 3
 
 
 def _deep(levels: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -116,9 +131,12 @@ def _shows_zero_white(image: Image.Image) -> bool:
     return bool(image.tag_v2.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, steps: list[Step]) -> Image.Image:
     """Turned by its EXIF orientation; a broken EXIF block leaves it as it is."""
     try:
-        return ImageOps.exif_transpose(image)
+        turned = ImageOps.exif_transpose(image)
+        if image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9):
+            steps.append(Step.of(StepName.TURNED))
+        return turned
     except Exception:
         return image
