@@ -220,6 +220,14 @@ def test_png_bombs(tmp_path: Path, child: Child) -> None:
     capped(child, path, 150 * MIB)
 
 
+def test_a_png_chunk_of_four_gigabytes(tmp_path: Path, child: Child) -> None:
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
+    path = tmp_path / "bomb.png"
+    path.write_bytes(start + b"\xff\xff\xff\xf0tEXt" + bytes(100))
+    assert refusal(path).code is Code.FILE_DAMAGED
+    capped(child, path, 150 * MIB)
+
+
 def test_a_tiff_bomb(tmp_path: Path, child: Child) -> None:
     out = io.BytesIO()
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(out, "TIFF", compression="tiff_deflate")

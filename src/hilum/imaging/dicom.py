@@ -39,11 +39,8 @@ from hilum.imaging.header import (
     value,
     values,
 )
-from hilum.imaging.source import MAX_MEMBER_BYTES
+from hilum.imaging.source import MAX_FILE_BYTES, MAX_MEMBER_BYTES
 from hilum.study import Context, Step, StepName, View
-
-MAX_FILE_BYTES = 1 << 30
-"""Largest file read; a single film has at most a fifth of that."""
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 """SOP class of a DICOMDIR."""

@@ -5,6 +5,7 @@ Pillow has no mode for 16-bit colour or 16-bit grey with alpha: those come out w
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ from hilum.imaging import explain
 from hilum.imaging.decode import MAX_PIXELS, luma
 from hilum.imaging.grey import identity_window
 from hilum.imaging.header import number
+from hilum.imaging.source import MAX_FILE_BYTES
 from hilum.study import Step, StepName, View
 
 _FORMATS = ("PNG", "JPEG", "TIFF")
@@ -46,8 +48,14 @@ def read(file: BinaryIO, path: Path) -> View:
     """
     warnings.filterwarnings("ignore", module=r"PIL(\.|$)")  # the limit is checked here
     try:
-        # By file, not by name: Pillow 13 shears a TIFF it maps when its orientation is 5 to 8.
-        with Image.open(file, formats=_FORMATS) as image:
+        if file.seek(0, io.SEEK_END) > MAX_FILE_BYTES:
+            detail = f"a file of more than {MAX_FILE_BYTES} bytes"
+            raise HilumError(Code.TOO_MANY_PIXELS, path, detail)
+        file.seek(0)
+        # From memory: a plain file allots what a wrong length asks for, 4 GiB, and by its name
+        # Pillow 13 maps a TIFF and shears it when its orientation is 5 to 8.
+        content = file.read()
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 detail = f"{image.height} x {image.width}, at most {MAX_PIXELS} pixels"
                 raise HilumError(Code.TOO_MANY_PIXELS, path, detail)

@@ -19,6 +19,9 @@ from typing import BinaryIO
 
 from hilum.codes import Code, HilumError
 
+MAX_FILE_BYTES = 1 << 30
+"""Largest file read; a single film has at most a fifth of that."""
+
 MAX_MEMBER_BYTES = 1 << 28
 """Most bytes of one archive member, or of one deflated data set, once unpacked."""
 
