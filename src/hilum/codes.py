@@ -42,6 +42,11 @@ class Code(StrEnum):
     TEXT_DISAGREES = "text_disagrees"
     TEXT_CUT = "text_cut"
     READ_OUTSIDE_DOMAIN = "read_outside_domain"
+    # A text that says nothing that can be read: no findings, with the reason.
+    TEXT_EMPTY = "text_empty"
+    TEXT_TOO_LONG = "text_too_long"
+    TEXT_UNREADABLE = "text_unreadable"
+    LANGUAGE_MISMATCH = "language_mismatch"
     # A mistake in how Hilum was called or installed.
     READER_NOT_FOUND = "reader_not_found"
     READER_INVALID = "reader_invalid"
@@ -133,6 +138,13 @@ SENTENCES: dict[Code, tuple[str, str]] = {
             "whatever it says of this film is no finding"
         ),
         "无效：该阅片器只认识模拟胸片，对此片的任何输出都不是诊断所见",
+    ),
+    Code.TEXT_EMPTY: ("the text is empty", "文本为空"),
+    Code.TEXT_TOO_LONG: ("the text is too long to be a report", "文本过长，不是报告"),
+    Code.TEXT_UNREADABLE: ("the text is binary or damaged", "文本为二进制数据或已损坏"),
+    Code.LANGUAGE_MISMATCH: (
+        "the text is not in the language it was said to be in",
+        "文本的语言与所指定的不符",
     ),
     Code.READER_NOT_FOUND: ("there is no such reader", "找不到该阅片器"),
     Code.READER_INVALID: (

@@ -1,6 +1,6 @@
-"""Words and findings: write findings as sentences, read sentences back as findings."""
+"""Words and findings: read reports into findings, write findings as reports."""
 
-from hilum.language.label import label
+from hilum.language.label import Reading, Said, assertion, label, read
 from hilum.language.template import write
 
-__all__ = ["label", "write"]
+__all__ = ["Reading", "Said", "assertion", "label", "read", "write"]
