@@ -81,6 +81,7 @@ def locate(
     if all(p.empty for p in places):
         places = _places(before)
     _borrow_side(places, said, clauses[here])
+    own += _told_later(claim, said, own, parts(said, folded, bounds, language))
     stage = _pick(own, "stage")
     moved = _pick(own, "displacement")
     term = folded[claim.start : claim.end]
@@ -220,7 +221,7 @@ def _rib_lists(folded: str, start: int, end: int, language: Language) -> Iterabl
             plain = re.match(r"\s*(?:left |right |posterior |anterior |lateral )*ribs?\b", near)
             if not (named or plain or re.search(r"ribs? (?:#|number )?$", ahead)):
                 continue
-            if re.match(r"\s*(?:mm|cm|hour|view|week|day|month|year|thoracic|lumbar)", near):
+            if re.match(r"\s*(?:mm|cm|hour|view|week|day|month|year|thoracic|lumbar|vertebra)", near):
                 continue
         yield Part("ribs", _numbers(text), match.start(), match.end())
 
@@ -281,6 +282,20 @@ def _window(
             start = max(start, _gap(other, claim, said, folded))
         elif other.at > claim.at:
             end = min(end, _gap(claim, other, said, folded))
+    return _within_others(claim, said, start, end)
+
+
+def _within_others(claim: Claim, said: Assessed, start: int, end: int) -> tuple[int, int]:
+    """ "degenerative changes of the spine and rib fractures": the spine is not broken."""
+    for at, m in enumerate(said.mentions):
+        if m.kind != "other":
+            continue
+        between = said.mentions[min(at, claim.at) + 1 : max(at, claim.at)]
+        gaps = [g.start for g in between if g.kind in ("and", "or", "comma", "with")]
+        if gaps and at < claim.at:
+            start = max(start, gaps[-1])
+        elif gaps:
+            end = min(end, gaps[0])
     return start, end
 
 
@@ -296,6 +311,24 @@ def _gap(first: Claim, second: Claim, said: Assessed, folded: str) -> int:
     commas = [m for m in gaps if m.kind in ("comma", "stop")]
     chosen = (commas or gaps)[-1] if taken or commas else gaps[0]
     return chosen.start
+
+
+def _told_later(
+    claim: Claim, said: Assessed, own: list[Part], every: list[Part]
+) -> list[Part]:
+    """Alignment and callus told after another finding: "骨折内固定术后，可见钢板，骨痂形成"."""
+    known = {p.slot for p in own}
+    after = [c.start for c in said.claims if c.at > claim.at and FindingName.FRACTURE in c.names]
+    end = min(after, default=len(said.mentions) and said.mentions[-1].end)
+    bones = [p.start for p in every if p.slot == "bone" and p.start > claim.end]
+    end = min([end, *bones])
+    return [
+        p
+        for p in every
+        if claim.end <= p.start < end
+        and p.slot not in known
+        and (p.slot == "displacement" or p.value is Stage.HEALING)
+    ]
 
 
 def _unclaimed(claim: Claim, said: Assessed, every: list[Part]) -> list[Part]:

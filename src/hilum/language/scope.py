@@ -81,8 +81,8 @@ def mentions(tokens: Sequence[Token], language: Language) -> list[Mention]:
             j += 1
         if tag is not None:
             found.append(Mention(tag[0], tag[1], start, tokens[after - 1][2]))
-        # 肋骨折 is 肋 and 骨折: a bone's last character may begin the fracture
-        shared = after < n and tokens[after][0] == "折" and tokens[after - 1][0] == "骨"
+        # 肋骨折 is 肋 and 骨折: a bone's last character may begin the finding
+        shared = after < n and tokens[after - 1][0] == "骨" and tokens[after][0] in "折皮质"
         i = after - 1 if shared and after - 1 > i else after
     return found
 
@@ -102,7 +102,7 @@ def _rules() -> dict[tuple[str, str], tuple[FindingName, Status]]:
 
 
 # A state under a negation; what is not here says nothing then.
-_DENIED = {"enlarged": "normal", "widened": "normal", "abnormal": "normal", "blunted": "clear"}
+_DENIED = {"enlarged": "normal", "widened": "normal", "abnormal": "normal", "blunted": "clear", "thickened": "thin"}
 
 
 def assess(sentence: Sentence, language: Language, found: list[Mention]) -> Assessed:
@@ -129,6 +129,7 @@ class _Reader:
         self.segment = 0
         self.behind = 0  # cues that follow act on the claims from here on
         self.verb = False  # in this segment
+        self.told = False  # a verb after the organs that wait for their state
         self.choice = False  # an "or" since the last claim
         self.organs: list[tuple[int, Mention]] = []
         self.state: tuple[str, Mention] | None = None  # an adjective that waits for its organ
@@ -230,16 +231,19 @@ class _Reader:
     def _organ_claim(
         self, at: int, organ: Mention, state: str, mention: Mention
     ) -> Claim | None:
-        rule = _rules().get((organ.value, state))
-        if rule is None:
-            return None
-        name, status = rule
-        if status is Status.PRESENT and self.doubt is not None:
-            status = Status.UNCERTAIN
+        """Add what the state means for the organ; a term may name several organs."""
+        claim = None
         start, end = min(organ.start, mention.start), max(organ.end, mention.end)
-        claim = Claim((name,), status, start, end, at, (mention.start, mention.end))
-        claim.weak = state == "stable"
-        self._add(claim)
+        for one in organ.value.split():
+            rule = _rules().get((one, state))
+            if rule is None:
+                continue
+            name, status = rule
+            if status is Status.PRESENT and self.doubt is not None:
+                status = Status.UNCERTAIN
+            claim = Claim((name,), status, start, end, at, (mention.start, mention.end))
+            claim.weak = state == "stable"
+            self._add(claim)
         return claim
 
     # cues
@@ -279,7 +283,7 @@ class _Reader:
     def on_uncertain_both(self, at: int, mention: Mention) -> None:
         """Hedges what it follows, or else what follows it."""
         last = self.claims[-1] if self.claims else None
-        touching = last is not None and last.end == mention.start
+        touching = last is not None and mention.start - last.end <= 1
         if not touching and self._finding_ahead(at):
             self.on_uncertain(at, mention)
         else:
@@ -308,7 +312,7 @@ class _Reader:
             claim.status, claim.cue = Status.ABSENT, (mention.start, mention.end)
             self.denied.add(claim.at)
         if not reach:
-            self.on_negate(at, mention)
+            _Reader.on_negate(self, at, mention)
 
     def _reach(self) -> list[Claim]:
         return self.claims[self.behind :]
@@ -332,6 +336,7 @@ class _Reader:
 
     def on_verb(self, at: int, mention: Mention) -> None:
         self.verb = True
+        self.told = bool(self.organs)
 
     def on_comma(self, at: int, mention: Mention) -> None:
         raise NotImplementedError
@@ -348,25 +353,42 @@ class _Reader:
 
 class _English(_Reader):
     def on_comma(self, at: int, mention: Mention) -> None:
-        if self.verb:
+        if self.told:
             self.organs = []
+        if self.verb:
             self.behind = len(self.claims)
         self.described = []
         ahead = self._ahead(at)
-        if not self._goes_on(at, ahead):
+        shut = at > 0 and self.found[at - 1].kind == "seen"
+        if not self._goes_on(at, ahead, shut):
             self.negation = self.doubt = None
             self.listing = False
         self.segment += 1
-        self.verb = self.choice = self.settled = False
+        self.verb = self.told = self.choice = self.settled = False
 
-    def _goes_on(self, at: int, ahead: list[Mention]) -> bool:
-        """Whether the segment after a comma is a further item of the enumeration before it."""
+    def on_and(self, at: int, mention: Mention) -> None:
+        """ "no effusion and the heart is normal": a statement of its own."""
+        ahead = [m.kind for m in self._ahead(at)]
+        if "organ" in ahead and "state" in ahead[ahead.index("organ") :]:
+            self.negation = self.doubt = None
+
+    def on_with(self, at: int, mention: Mention) -> None:
+        """ "no cardiomegaly with small effusions"."""
+        last = self.claims[-1] if self.claims else None
+        if self.negation and last and last.start > self.negation.start and not self.silent:
+            self.negation = None
+
+    def _goes_on(self, at: int, ahead: list[Mention], shut: bool) -> bool:
+        """Whether the segment after a comma is a further item of the enumeration before it.
+
+        ``shut``: it was closed by "seen", as in "no effusion is seen, ...".
+        """
         if not ahead:
-            return self.negation is not None
+            return self.negation is not None or self.listing or self._listed_later(at)
         first, kinds = ahead[0], {m.kind for m in ahead}
         if first.kind in ("or", "choice"):
             return True
-        if {"organ", "state"} <= kinds or "stop" in kinds:
+        if {"organ", "state"} <= kinds or "stop" in kinds or shut:
             return False
         if self.negation is None:
             return "verb" not in kinds and (self.listing or self._listed_later(at))
@@ -374,7 +396,7 @@ class _English(_Reader):
             return True
         if first.kind == "new" or first.value == "stable":
             return self._listed_later(at)
-        return "verb" not in kinds
+        return not kinds & {"verb", "uncertain"}
 
     def _listed_later(self, at: int) -> bool:
         """Whether a later item of the enumeration begins with "or"."""
@@ -400,10 +422,17 @@ class _Chinese(_Reader):
         self.behind = len(self.claims)
         self.organs, self.state, self.described = [], None, []
         self.segment += 1
-        self.verb = self.choice = False
+        self.verb = self.told = self.choice = False
 
     def on_stop(self, at: int, mention: Mention) -> None:
         self.negation = self.doubt = None
+
+    def on_negate(self, at: int, mention: Mention) -> None:
+        """ "气胸、积液都没有": at the end of a segment it denies what was before it."""
+        if self._reach() and not any(m.kind not in ("seen", "verb") for m in self._ahead(at)):
+            self.on_negate_after(at, mention)
+        else:
+            super().on_negate(at, mention)
 
     def on_undisplaced(self, at: int, mention: Mention) -> None:
         """ "没有移位的骨折" denies the fracture; after it, it tells of the fragments."""

@@ -34,7 +34,7 @@ _HEADER = re.compile(
     r"|(?P<zh>临床(?:诊断|资料|病史|表现|信息|印象)|拟诊|病史|简要病史|既往史|主诉|申请单[^:\n]{0,6}?"
     r"|检查(?:目的|方法|部位|技术|项目)|建议"
     r"|(?:影像|检查|放射|x线|胸片)?(?:学)?(?:所见|表现|描述)|(?:影像|放射|x线|检查)?(?:学)?(?:诊断|印象|结论|提示)"
-    r"(?:意见)?|诊断意见|意见)) ?:"
+    r"(?:意见)?|诊断意见|意见|影像|胸片|平片)) ?:"
 )
 _SILENT = re.compile(
     r"indication|history|information|reason|comparison|technique|procedure|exam|view|complaint"
