@@ -293,7 +293,7 @@ def _within_others(claim: Claim, said: Assessed, start: int, end: int) -> tuple[
         between = said.mentions[min(at, claim.at) + 1 : max(at, claim.at)]
         gaps = [g.start for g in between if g.kind in ("and", "or", "comma", "with")]
         if gaps and at < claim.at:
-            start = max(start, gaps[-1])
+            start = max(start, gaps[0])
         elif gaps:
             end = min(end, gaps[0])
     return start, end

@@ -8,6 +8,7 @@ stands: present over uncertain over absent (CheXpert, Irvin et al., AAAI 2019).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -21,6 +22,9 @@ from hilum.report import LANGUAGES, Language
 
 # Longer than any report: about 200 pages.
 LONGEST = 400_000
+_RATIO = re.compile(
+    r"(?:心胸比(?:例|率)?|ctr|cardiothoracic ratio)[^\d。.;,]{0,12}?(0?\.\d{1,3})(?![\d/])"
+)
 _ORDER = (Status.PRESENT, Status.UNCERTAIN, Status.ABSENT)
 _NO = FindingName.NO_FINDING
 _PARENTS = {name: row.parent for name, row in FINDINGS.items() if row.parent}
@@ -82,6 +86,7 @@ def read(text: str, language: Language | None = None) -> Reading:
             continue
         assessed = assess(sentence, spoken, mentions(sentence.tokens, spoken))
         said += _free(assessed, sentence, folded, before, spoken)
+        said += _ratio(folded, sentence)
         claim = next((c for c in assessed.claims if c.normal), None)
         if claim is not None and normal is None:
             normal = Said(_NO, Status.PRESENT, (claim.start, claim.end), claim.cue)
@@ -152,6 +157,17 @@ def _free(
             if claim.status is not Status.ABSENT:
                 instances = locate(claim, assessed, folded, bounds, before, language)
             yield Said(name, claim.status, span, claim.cue, instances, weak=claim.weak)
+
+
+def _ratio(folded: str, sentence: Sentence) -> Iterator[Said]:
+    """The cardiothoracic ratio: to 0.5 normal (Danzer 1919), from 0.58 enlarged, else hedged."""
+    for match in _RATIO.finditer(folded, sentence.start, sentence.end):
+        ratio = float(match[1])
+        status = Status.ABSENT if ratio <= 0.5 else Status.UNCERTAIN
+        status = Status.PRESENT if ratio >= 0.58 else status
+        span = match.span()
+        places = [] if status is Status.ABSENT else [Instance(span=span)]
+        yield Said(FindingName.CARDIOMEGALY, status, span, None, places)
 
 
 def _combine(said: list[Said]) -> list[Finding]:

@@ -272,18 +272,22 @@ class _Reader:
         self.settled = True
 
     def on_choice(self, at: int, mention: Mention) -> None:
-        """ "versus": hedges what is before and after it."""
-        if self.claims and self.claims[-1].status is Status.PRESENT:
-            if self.claims[-1].segment == self.segment and not self.claims[-1].normal:
-                self.claims[-1].status = Status.UNCERTAIN
-                self.claims[-1].cue = (mention.start, mention.end)
+        """ "and/or": hedges what is before and after it."""
+        last = self.claims[-1] if self.claims else None
+        if last is not None and last.segment == self.segment and not last.normal:
+            if last.status is Status.PRESENT:
+                last.status, last.cue = Status.UNCERTAIN, (mention.start, mention.end)
         if self.negation is None:
             self.doubt = mention
 
     def on_uncertain_both(self, at: int, mention: Mention) -> None:
         """Hedges what it follows, or else what follows it."""
         last = self.claims[-1] if self.claims else None
-        touching = last is not None and mention.start - last.end <= 1
+        touching = (
+            last is not None
+            and last.segment == self.segment
+            and mention.start - last.end <= 1
+        )
         if not touching and self._finding_ahead(at):
             self.on_uncertain(at, mention)
         else:
@@ -386,7 +390,7 @@ class _English(_Reader):
         if not ahead:
             return self.negation is not None or self.listing or self._listed_later(at)
         first, kinds = ahead[0], {m.kind for m in ahead}
-        if first.kind in ("or", "choice"):
+        if first.kind in ("or", "choice", "versus"):
             return True
         if {"organ", "state"} <= kinds or "stop" in kinds or shut:
             return False
