@@ -44,7 +44,8 @@ def locate(
             _unclaimed(claim, said, parts(said, folded, bounds, language)), clauses, here
         )
     if all(p.empty for p in places):
-        places = places_of(before())
+        told = places_of(before())
+        places = told if any(p.bone or p.ribs for p in told) else places
     _borrow_side(places, said, clauses[here])
     own += _told_later(claim, said, own, parts(said, folded, bounds, language))
     stage = _pick(own, "stage")

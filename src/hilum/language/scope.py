@@ -101,6 +101,8 @@ def _rules() -> dict[tuple[str, str], tuple[FindingName, Status]]:
     return {(organ, state): (FindingName(n), Status(s)) for organ, state, n, s in rows}
 
 
+# Words for what is there: nobody denies an old fracture or a stable nodule.
+_STANDING = ("stable", "old", "healing")
 # A state under a negation; what is not here says nothing then.
 _DENIED = {
     "enlarged": "normal",
@@ -381,7 +383,8 @@ class _English(_Reader):
     def on_and(self, at: int, mention: Mention) -> None:
         """Example: "no effusion and the heart is normal": a statement of its own."""
         ahead = [m.kind for m in self._ahead(at)]
-        if "organ" in ahead and "state" in ahead[ahead.index("organ") :]:
+        standing = at + 1 < len(self.found) and self.found[at + 1].value in _STANDING
+        if standing or ("organ" in ahead and "state" in ahead[ahead.index("organ") :]):
             self.negation = self.doubt = None
 
     def on_with(self, at: int, mention: Mention) -> None:
@@ -406,7 +409,7 @@ class _English(_Reader):
             return "verb" not in kinds and (self.listing or self._listed_later(at))
         if "or" in kinds and "verb" not in kinds:
             return True
-        if first.kind == "new" or first.value == "stable":
+        if first.kind == "new" or first.value in _STANDING:
             return self._listed_later(at)
         return not kinds & {"verb", "uncertain"}
 

@@ -29,8 +29,8 @@ _ENDS = frozenset(".。;!?\n")
 _HEADER = re.compile(
     r"(?:(?<![a-z])(?P<en>(?:clinical |brief )?(?:indications?|history|information)|reason for "
     r"(?:the )?(?:exam(?:ination)?|study|visit)|comparisons?|techniques?|procedures?"
-    r"|exam(?:ination)?|views?|recommendations?|chief complaint|findings?|impressions?|conclusions?|opinion"
-    r"|results?|report)"
+    r"|exam(?:ination)?|views?|recommendations?|chief complaint|findings?|impressions?"
+    r"|conclusions?|opinion|results?|report)"
     r"|(?P<zh>临床(?:诊断|资料|病史|表现|信息|印象)|拟诊|病史|简要病史|既往史|主诉|申请单[^:\n]{0,6}?"
     r"|检查(?:目的|方法|部位|技术|项目)|建议"
     r"|(?:影像|检查|放射|x线|胸片)?(?:学)?(?:所见|表现|描述)"
