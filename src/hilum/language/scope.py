@@ -56,7 +56,7 @@ class Assessed:
     denied: set[int] = field(default_factory=set)
 
 
-def mentions(tokens: Sequence[Token], language: Language) -> list[Mention]:
+def mentions(tokens: Sequence[Token], language: str) -> list[Mention]:
     """The longest terms from left to right; commas are mentions too."""
     root = lexicon.trie(language)
     found: list[Mention] = []
