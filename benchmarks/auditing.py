@@ -83,7 +83,9 @@ def caught(error: str, found: Audit, source: str, target: str) -> bool:
     told_words = set(re.findall(r"[a-z]{4,}", told.split("]")[-1].lower()))
     wrong_words = "".join(re.findall(r"[\u3400-\u9fff]", wrong.partition("(")[0]))
     for e in found.errors:
-        words = set(re.findall(r"[a-z]{4,}", source[slice(*e.source)].lower())) if e.source else set()
+        words = (
+            set(re.findall(r"[a-z]{4,}", source[slice(*e.source)].lower())) if e.source else set()
+        )
         there = target[slice(*e.target)] if e.target else ""
         if len(words) <= 4 and words & told_words:
             return True
@@ -149,7 +151,9 @@ CORRUPTIONS: dict[str, Corrupt] = {
     "device": swap("导管|起搏器|夹子?|胸管", "气管"),
     "finding": swap("气胸|胸腔积液|肺不张|固结|骨折", "囊肿", "支气管扩张"),
     "omission": dropped,
-    "addition": lambda text, rng: text + rng.choice(["右侧可见气胸。", "左肺有肿块。", "可见锁骨骨折。"]),
+    "addition": lambda text, rng: (
+        text + rng.choice(["右侧可见气胸。", "左肺有肿块。", "可见锁骨骨折。"])
+    ),
     "chat_residue": lambda text, rng: text + "如果您有任何问题，请随时联系我们。",
 }
 

@@ -9,7 +9,6 @@ numbers, sizes).
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -144,7 +143,11 @@ def concepts() -> dict[str, Concept]:
     """The table of concepts."""
     text = resources.files(lexicon).joinpath("concepts.tsv").read_text(encoding="utf-8")
     rows = [line.split("\t") for line in text.splitlines() if line and line[0] != "#"]
-    return {name: Concept(Kind(kind), said, check) for name, kind, said, check in rows if check != "none"}
+    return {
+        name: Concept(Kind(kind), said, check)
+        for name, kind, said, check in rows
+        if check != "none"
+    }
 
 
 def _concepts(a: Side, b: Side) -> list[Error]:
@@ -177,7 +180,13 @@ def _error(
 ) -> Error:
     left = (source.start, source.end) if source else None
     right = (target.start, target.end) if target else None
-    return Error(kind, left or _same_sentence(b, a, right), right or _same_sentence(a, b, left), name, concept.suggestion)
+    return Error(
+        kind,
+        left or _same_sentence(b, a, right),
+        right or _same_sentence(a, b, left),
+        name,
+        concept.suggestion,
+    )
 
 
 def _same_sentence(a: Side, b: Side, span: Span | None) -> Span | None:
@@ -196,14 +205,29 @@ def _findings(a: Side, b: Side) -> list[Error]:
         f, g = here.get(name), there.get(name)
         if f is not None and g is not None and f.status is not g.status:
             errors += _status(a, b, name, f.status, g.status)
+        elif f is not None and g is not None and name in _NAMED:
+            errors += _beside(a, b, name)
         elif name in _NAMED and f is not None and g is None:
-            errors.append(Error(Kind.OMISSION, _place(a, name), _same_sentence(a, b, _place(a, name)), name, _term(name, b)))
+            errors.append(
+                Error(
+                    Kind.OMISSION,
+                    _place(a, name),
+                    _same_sentence(a, b, _place(a, name)),
+                    name,
+                    _term(name, b),
+                )
+            )
         elif name in _NAMED and g is not None and f is None:
             errors.append(Error(Kind.ADDITION, None, _place(b, name), name))
     f, g = here.get(N.FRACTURE), there.get(N.FRACTURE)
     if f is not None and g is not None and f.status is g.status:
         spans = _place(a, N.FRACTURE), _place(b, N.FRACTURE)
-        for slot, kind in (("bone", Kind.ANATOMY), ("side", Kind.SIDE), ("displacement", Kind.SEVERITY), ("stage", Kind.STAGE)):
+        for slot, kind in (
+            ("bone", Kind.ANATOMY),
+            ("side", Kind.SIDE),
+            ("displacement", Kind.SEVERITY),
+            ("stage", Kind.STAGE),
+        ):
             told = {getattr(i, slot) for i in f.instances} - {None}
             said = {getattr(i, slot) for i in g.instances} - {None}
             if told != said and told and said:
@@ -226,7 +250,31 @@ def _status(a: Side, b: Side, name: FindingName, told: Status, said: Status) -> 
         return []
     hedged = Status.UNCERTAIN in (told, said)
     kind = Kind.CERTAINTY if hedged else Kind.NEGATION
-    return [Error(kind, _place(a, name, told), _place(b, name, said), name, f"{_term(name, b)}: {told}")]
+    return [
+        Error(kind, _place(a, name, told), _place(b, name, said), name, f"{_term(name, b)}: {told}")
+    ]
+
+
+def _beside(a: Side, b: Side, name: FindingName) -> list[Error]:
+    """The strongest status agrees, but one text also says what the other never does."""
+    told, said = _statuses(a, name), _statuses(b, name)
+    if len(told) == len(said) and told != said and not (_softly(a, name) or _softly(b, name)):
+        odd = next(y for x, y in zip(told, said, strict=True) if x is not y)
+        kind = Kind.CERTAINTY if Status.UNCERTAIN in set(told) ^ set(said) else Kind.NEGATION
+        return [Error(kind, _place(a, name), _place(b, name, odd), name, _term(name, b))]
+    here, there = set(told), set(said)
+    clash = {Status.PRESENT, Status.ABSENT}
+    extra = here ^ there
+    if len(here) == len(there) or not extra <= clash or not clash <= here | there:
+        return []
+    status = next(iter(extra))
+    source = _place(a, name, status) if status in here else _place(a, name)
+    target = _place(b, name, status) if status in there else _place(b, name)
+    return [Error(Kind.NEGATION, source, target, name, _term(name, b))]
+
+
+def _statuses(side: Side, name: FindingName) -> list[Status]:
+    return sorted(s.status for s in side.reading.said if s.name is name)
 
 
 def _said(side: Side, name: FindingName) -> set[Status]:
@@ -234,7 +282,7 @@ def _said(side: Side, name: FindingName) -> set[Status]:
 
 
 def _softly(side: Side, name: FindingName) -> bool:
-    """ "suggests" is a weak hedge, and none in Chinese: 表明."""
+    """English "suggests" is a weak hedge, and none in Chinese: 表明."""
     cues = [s.cue for s in side.reading.said if s.name is name and s.cue]
     return any(fold(side.text[slice(*cue)]).startswith(("suggest", "appear")) for cue in cues)
 
@@ -280,13 +328,17 @@ def _numbers(a: Side, b: Side) -> list[Error]:
         missing = sorted(set(here) - set(there))
         source = next((here[n] for n in missing), None)
         target = next((there[n] for n in sorted(set(there) - set(here))), None)
-        errors.append(Error(Kind.ANATOMY, source, target, "rib number", ", ".join(map(str, missing))))
+        errors.append(
+            Error(Kind.ANATOMY, source, target, "rib number", ", ".join(map(str, missing)))
+        )
     sizes, said = _sizes(a), _sizes(b)
     if set(sizes) != set(said) and sizes and said:
-        missing = sorted(set(sizes) - set(said))
-        source = next((sizes[n] for n in missing), None)
-        target = next((said[n] for n in sorted(set(said) - set(sizes))), None)
-        errors.append(Error(Kind.SEVERITY, source, target, "size", ", ".join(missing)))
+        lost = sorted(set(sizes) - set(said))
+        spans = (
+            next((sizes[n] for n in lost), None),
+            next((said[n] for n in sorted(set(said) - set(sizes))), None),
+        )
+        errors.append(Error(Kind.SEVERITY, *spans, "size", ", ".join(lost)))
     return errors
 
 
@@ -294,7 +346,10 @@ def _ribs(side: Side) -> dict[int, Span]:
     folded = fold(side.text)
     found: dict[int, Span] = {}
     for sentence in sentences(side.text, folded):
-        if not ("rib" in folded[sentence.start : sentence.end] or "肋" in folded[sentence.start : sentence.end]):
+        if not (
+            "rib" in folded[sentence.start : sentence.end]
+            or "肋" in folded[sentence.start : sentence.end]
+        ):
             continue
         said = Assessed(mentions(sentence.tokens, side.language), [])
         for part in parts(said, folded, (sentence.start, sentence.end), side.language):
@@ -308,15 +363,20 @@ def _sizes(side: Side) -> dict[str, Span]:
     return {m[1] or m[2]: m.span() for m in _SIZE.finditer(fold(side.text))}
 
 
+_LEVELS = {"mild": "轻度", "moderate": "中度", "severe": "重度"}
+
+
 def _severity(a: Side, b: Side) -> list[Error]:
-    """A mild finding that became a severe one, or the other way round."""
-    for told, said, word in (("mild", "severe", "轻度"), ("severe", "mild", "重度")):
-        here = {n: len(a.concepts.get(n, [])) for n in ("mild", "moderate", "severe")}
-        there = {n: len(b.concepts.get(n, [])) for n in ("mild", "moderate", "severe")}
-        if here[told] > there[told] and there[said] > here[said]:
-            source, target = a.concepts[told][0], b.concepts[said][0]
-            return [Error(Kind.SEVERITY, (source.start, source.end), (target.start, target.end), "severity", word)]
-    return []
+    """One degree gained what another lost."""
+    change = {n: len(b.concepts.get(n, [])) - len(a.concepts.get(n, [])) for n in _LEVELS}
+    lost = next((n for n in _LEVELS if change[n] < 0), None)
+    gained = next((n for n in _LEVELS if change[n] > 0), None)
+    # 明显 and 显著 are words of style where nothing else changed
+    if lost is None or gained is None or a.concepts.get(gained):
+        return []
+    source, target = a.concepts[lost][0], b.concepts[gained][0]
+    spans = (source.start, source.end), (target.start, target.end)
+    return [Error(Kind.SEVERITY, *spans, "severity", _LEVELS[lost] if b.language == "zh" else lost)]
 
 
 def _residue(a: Side, b: Side) -> tuple[list[Error], bool]:
@@ -337,11 +397,11 @@ _SAME = {
 
 
 def _distinct(errors: list[Error]) -> list[Error]:
-    named = {_SAME.get(e.about, e.about) for e in errors if e.about in concepts()}
+    """Without the findings whose loss or gain a concept's error has named already."""
+    named = {_SAME.get(e.about, e.about) for e in errors if not isinstance(e.about, FindingName)}
     repeated = (Kind.OMISSION, Kind.ADDITION)
-    return [e for e in errors if not (e.kind in repeated and e.about not in concepts() and e.about in named)]
-
-
-def summary(audits: list[Audit]) -> Counter[str]:
-    """How many pairs have each kind of error."""
-    return Counter(kind for audit in audits for kind in {e.kind.value for e in audit.errors})
+    return [
+        e
+        for e in errors
+        if not (e.kind in repeated and isinstance(e.about, FindingName) and e.about in named)
+    ]

@@ -100,7 +100,9 @@ def _rib_lists(folded: str, start: int, end: int, language: Language) -> Iterabl
         near = folded[match.end() : match.end() + 24]
         ahead = folded[max(0, match.start() - 8) : match.start()]
         if language == "zh":
-            if re.match(r"\s*(?:[根个节]?[胸腰颈]?椎|节|月|天|年|周|次|型|mm|cm|厘米|毫米|岁|个)", near):
+            if re.match(
+                r"\s*(?:[根个节]?[胸腰颈]?椎|节|月|天|年|周|次|型|mm|cm|厘米|毫米|岁|个)", near
+            ):
                 continue
             if "第" not in text and not re.match(r"(?:根|支|条)?[^,。;、]{0,4}肋", near):
                 continue
