@@ -18,9 +18,9 @@ from typing import NamedTuple
 from hilum.codes import Code
 from hilum.findings import FINDINGS, FindingName, Status
 from hilum.language import lexicon
+from hilum.language.claims import Assessed, Mention, mentions
 from hilum.language.label import Reading, read
 from hilum.language.places import parts
-from hilum.language.scope import Assessed, Mention, mentions
 from hilum.language.words import fold, language_of, sentences, tokens
 from hilum.report import Language
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from hilum.findings import Bone, FindingName, Instance, Side, Stage
+from hilum.language.claims import Assessed, Claim
 from hilum.language.places import Before, Part, Place, parts, places_of
-from hilum.language.scope import Assessed, Claim
 from hilum.report import Language
 
 _MIDLINE = (Bone.VERTEBRA, Bone.STERNUM)
