@@ -49,6 +49,8 @@ def locate(
     _borrow_side(places, said, clauses[here])
     own += _told_later(claim, said, own, parts(said, folded, bounds, language))
     stage = _pick(own, "stage")
+    if language == "zh" and any(p.value is Stage.OLD for p in own):
+        stage = Stage.OLD  # 陈旧性骨折，骨痂形成
     moved = _pick(own, "displacement")
     term = folded[claim.start : claim.end]
     found = []
