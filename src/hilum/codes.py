@@ -61,6 +61,8 @@ class Code(StrEnum):
     TEXT_DISAGREES = "text_disagrees"
     TEXT_CUT = "text_cut"
     READ_OUTSIDE_DOMAIN = "read_outside_domain"
+    PAEDIATRIC = "paediatric"
+    AGE_UNKNOWN = "age_unknown"
     # A model that cannot be had, opened or used.
     PRESET_UNKNOWN = "preset_unknown"
     MODEL_GONE = "model_gone"
@@ -72,8 +74,11 @@ class Code(StrEnum):
     REMOTE_CODE_REFUSED = "remote_code_refused"
     PICKLE_REFUSED = "pickle_refused"
     TORCHVISION_BROKEN = "torchvision_broken"
-    PAEDIATRIC = "paediatric"
-    AGE_UNKNOWN = "age_unknown"
+    # A text that says nothing that can be read: no findings, with the reason.
+    TEXT_EMPTY = "text_empty"
+    TEXT_TOO_LONG = "text_too_long"
+    TEXT_UNREADABLE = "text_unreadable"
+    LANGUAGE_MISMATCH = "language_mismatch"
     # A mistake in how Hilum was called or installed.
     READER_NOT_FOUND = "reader_not_found"
     READER_INVALID = "reader_invalid"
@@ -263,6 +268,13 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     Code.AGE_UNKNOWN: (
         "the age is unknown, and this reader has an age limit",
         "年龄未知，而该阅片器有年龄下限",
+    ),
+    Code.TEXT_EMPTY: ("the text is empty", "文本为空"),
+    Code.TEXT_TOO_LONG: ("the text is too long to be a report", "文本过长，不是报告"),
+    Code.TEXT_UNREADABLE: ("the text is binary or damaged", "文本为二进制数据或已损坏"),
+    Code.LANGUAGE_MISMATCH: (
+        "the text is not in the language it was said to be in",
+        "文本的语言与所指定的不符",
     ),
     Code.READER_NOT_FOUND: ("there is no such reader", "找不到该阅片器"),
     Code.READER_INVALID: (

@@ -16,6 +16,8 @@ from typing import Annotated
 import typer
 
 from hilum import __version__
+from hilum.cli.audit import audit
+from hilum.cli.label import label
 from hilum.cli.models import models
 from hilum.cli.phantom import phantom
 from hilum.cli.read import read
@@ -37,7 +39,7 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, phantom, schema):
+for verb in (read, label, audit, phantom, schema):
     verbs.command()(verb)
 verbs.add_typer(models)
 

@@ -1,0 +1,253 @@
+"""Where a finding lies: bone, side, ribs, region, displacement and stage of each occurrence."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from hilum.findings import Bone, FindingName, Instance, Side, Stage
+from hilum.language.claims import Assessed, Claim
+from hilum.language.places import Before, Part, Place, parts, places_of
+from hilum.report import Language
+
+_MIDLINE = (Bone.VERTEBRA, Bone.STERNUM)
+_PLACES = frozenset(("side", "bone", "region", "and", "or"))
+_GAPS = frozenset(("and", "or", "comma", "with", "stop", "choice"))
+
+
+def locate(
+    claim: Claim,
+    said: Assessed,
+    folded: str,
+    bounds: tuple[int, int],
+    before: Before,
+    language: Language,
+) -> list[Instance]:
+    """The occurrences one claim speaks of, at least one.
+
+    ``bounds`` is the sentence's span, ``before`` gives the parts of the sentence before it, which
+    tell the place where this one does not.
+    """
+    start, end = _window(claim, said, folded, bounds)
+    own = parts(said, folded, (start, end), language)
+    if FindingName.FRACTURE not in claim.names:
+        return [_lesion(own, claim)]
+    clauses = _clauses(said, folded, bounds, language)
+    here = next(
+        k for k, (a, b) in enumerate(clauses) if a <= claim.start < b or k == len(clauses) - 1
+    )
+    places = places_of([p for p in own if _inside(p, clauses[here])])
+    if all(p.empty for p in places):
+        places = _nearest(own, clauses, here)
+    if all(p.empty for p in places):
+        places = _nearest(
+            _unclaimed(claim, said, parts(said, folded, bounds, language)), clauses, here
+        )
+    if all(p.empty for p in places):
+        told = places_of(before())
+        places = told if any(p.bone or p.ribs for p in told) else places
+    _borrow_side(places, said, clauses[here])
+    own += _told_later(claim, said, own, parts(said, folded, bounds, language))
+    stage = _pick(own, "stage")
+    if language == "zh" and any(p.value is Stage.OLD for p in own):
+        stage = Stage.OLD  # 陈旧性骨折，骨痂形成
+    moved = _pick(own, "displacement")
+    term = folded[claim.start : claim.end]
+    found = []
+    for place in places:
+        if place.bone is None and ("压缩" in term or "compression" in term):
+            place.bone = Bone.VERTEBRA
+        if place.bone is None and place.ribs:
+            place.bone = Bone.RIB
+        rib = place.bone is Bone.RIB
+        for region in place.regions if rib and place.regions else [None]:
+            found.append(
+                Instance(
+                    bone=place.bone,
+                    side=Side.MIDLINE if place.bone in _MIDLINE else place.side,
+                    ribs=sorted(set(place.ribs)) if rib else [],
+                    region=region,
+                    displacement=moved,
+                    stage=stage,
+                    span=(claim.start, claim.end),
+                )
+            )
+    return found
+
+
+def _clauses(
+    said: Assessed, folded: str, bounds: tuple[int, int], language: Language
+) -> list[tuple[int, int]]:
+    """Spans a place is told in: between "there is", "which", or in Chinese between commas."""
+    kind = "comma" if language == "zh" else "stop"
+    cuts, said_more = [], False
+    for m in said.mentions:
+        ends = kind == "stop" or (said_more and not _bracketed(folded, bounds[0], m.start))
+        if m.kind == kind and ends:
+            cuts.append(m.start)
+        # "左第6肋，右第8肋骨折": a segment of places alone belongs to what follows
+        said_more = m.kind != "comma" and (said_more or m.kind not in _PLACES)
+    edges = [bounds[0], *(c for c in cuts if c > bounds[0]), bounds[1]]
+    return list(pairwise(edges))
+
+
+def _bracketed(folded: str, start: int, at: int) -> bool:
+    return folded.rfind("(", start, at) > folded.rfind(")", start, at)
+
+
+def _inside(part: Part, span: tuple[int, int]) -> bool:
+    return span[0] <= part.start < span[1]
+
+
+def _nearest(own: list[Part], clauses: list[tuple[int, int]], here: int) -> list[Place]:
+    """The places of the nearest clause that tells one; of two as near, the one before."""
+    for k in sorted(range(len(clauses)), key=lambda k: (abs(k - here), k)):
+        places = places_of([p for p in own if _inside(p, clauses[k])])
+        if any(p.bone or p.ribs for p in places):
+            return places
+    return places_of(own)
+
+
+def _borrow_side(places: list[Place], said: Assessed, clause: tuple[int, int]) -> None:
+    """Example: "rib fractures and pleural thickening on the right": the one side is everyone's."""
+    if any(p.side for p in places):
+        return
+    sides = {
+        m.value for m in said.mentions if m.kind == "side" and clause[0] <= m.start < clause[1]
+    }
+    if len(sides) == 1:
+        for place in places:
+            place.side = Side(next(iter(sides)))
+
+
+def _lesion(own: list[Part], claim: Claim) -> Instance:
+    side = next((p.value for p in own if p.slot == "side"), None)
+    zone = next((p.value for p in own if p.slot == "zone" and p.value is not None), None)
+    return Instance(side=side, region=zone, span=(claim.start, claim.end))
+
+
+def _pick(own: list[Part], slot: str) -> Any:
+    """The last word of the slot is the most precise; ``None`` ("age indeterminate") wins."""
+    values = [p.value for p in own if p.slot == slot]
+    if not values or None in values:
+        return None
+    return max(values, key=lambda v: (v is Stage.HEALING, values.index(v)))
+
+
+def _window(claim: Claim, said: Assessed, folded: str, bounds: tuple[int, int]) -> tuple[int, int]:
+    """The words that belong to a claim: up to the gaps between it and its neighbours."""
+    start, end = bounds
+    for other in said.claims:
+        if other is claim or other.normal:
+            continue
+        if other.at < claim.at:
+            start = max(start, _gap(other, claim, said, folded))
+        elif other.at > claim.at:
+            end = min(end, _gap(claim, other, said, folded))
+    return _within_others(claim, said, start, end)
+
+
+def _within_others(claim: Claim, said: Assessed, start: int, end: int) -> tuple[int, int]:
+    """Example: "degenerative changes of the spine and rib fractures": the spine is not broken."""
+    for at, m in enumerate(said.mentions):
+        if m.kind != "other":
+            continue
+        between = said.mentions[min(at, claim.at) + 1 : max(at, claim.at)]
+        gaps = [g.start for g in between if g.kind in ("and", "or", "comma", "with")]
+        if gaps and at < claim.at:
+            start = max(start, gaps[0])
+        elif gaps:
+            end = min(end, gaps[0])
+    return start, end
+
+
+def _gap(first: Claim, second: Claim, said: Assessed, folded: str) -> int:
+    """Where the words of one claim end and those of the next begin."""
+    gaps = [
+        m
+        for m in said.mentions[first.at + 1 : second.at]
+        if m.kind in _GAPS and m.start >= first.end
+    ]
+    follows = folded[first.end : first.end + 14].lstrip()
+    taken = follows.startswith(("of ", "in ", "at ", "on ", "involving ", "along ", ",", "("))
+    if not gaps:
+        return second.start if taken else first.end
+    commas = [m for m in gaps if m.kind in ("comma", "stop")]
+    chosen = (commas or gaps)[-1] if taken or commas else gaps[0]
+    return chosen.start
+
+
+def _told_later(claim: Claim, said: Assessed, own: list[Part], every: list[Part]) -> list[Part]:
+    """Alignment and callus told after another finding: "骨折内固定术后，可见钢板，骨痂形成"."""
+    known = {p.slot for p in own}
+    after = [c.start for c in said.claims if c.at > claim.at and FindingName.FRACTURE in c.names]
+    end = min(after, default=len(said.mentions) and said.mentions[-1].end)
+    bones = [p.start for p in every if p.slot == "bone" and p.start > claim.end]
+    end = min([end, *bones])
+    return [
+        p
+        for p in every
+        if claim.end <= p.start < end
+        and p.slot not in known
+        and (p.slot == "displacement" or p.value is Stage.HEALING)
+    ]
+
+
+def _unclaimed(claim: Claim, said: Assessed, every: list[Part]) -> list[Part]:
+    """Parts of the sentence that lie nearer to this fracture than to another."""
+    others = [c for c in said.claims if c is not claim and FindingName.FRACTURE in c.names]
+    return [
+        p
+        for p in every
+        if all(abs(p.start - claim.start) <= abs(p.start - o.start) for o in others)
+    ]
+
+
+def merge(found: list[Instance]) -> list[Instance]:
+    """Occurrences without repeats: one that says nothing beyond another is left out."""
+    kept: list[Instance] = []
+    for instance in found:
+        twin = next((k for k in kept if _compatible(k, instance)), None)
+        if twin is None:
+            kept.append(instance)
+        else:
+            _absorb(twin, instance)
+    return [k for k in kept if not _sum_of_others(k, kept)]
+
+
+def covers(whole: Instance, part: Instance) -> bool:
+    """Whether ``part`` says nothing of an occurrence that ``whole`` does not."""
+    return _compatible(whole, part) and _told(part) <= _told(whole)
+
+
+def _compatible(a: Instance, b: Instance) -> bool:
+    """Whether both may be the same occurrence, one being told less of."""
+    for slot in ("bone", "side", "region", "displacement", "stage"):
+        x, y = getattr(a, slot), getattr(b, slot)
+        if x is not None and y is not None and x is not y:
+            return False
+    if a.ribs and b.ribs and not (set(a.ribs) <= set(b.ribs) or set(b.ribs) <= set(a.ribs)):
+        return False
+    less = _told(a) <= _told(b) or _told(b) <= _told(a)
+    return less or not (_told(a) and _told(b))
+
+
+def _told(i: Instance) -> set[str]:
+    slots = ("bone", "side", "region")
+    return {s for s in slots if getattr(i, s) is not None} | ({"ribs"} if i.ribs else set())
+
+
+def _absorb(a: Instance, b: Instance) -> None:
+    for slot in ("bone", "side", "region", "displacement", "stage"):
+        if getattr(a, slot) is None and getattr(b, slot) is not None:
+            setattr(a, slot, getattr(b, slot))
+    if len(b.ribs) > len(a.ribs):
+        a.ribs = b.ribs
+
+
+def _sum_of_others(one: Instance, every: list[Instance]) -> bool:
+    """Example: "bilateral rib fractures (left 6th, right 8th)": the two tell it all."""
+    if one.side is not Side.BILATERAL or one.ribs:
+        return False
+    sides = {o.side for o in every if o is not one and o.bone in (one.bone, None)}
+    return {Side.LEFT, Side.RIGHT} <= sides
