@@ -59,9 +59,32 @@ def test_another_layout_points_at_convert(twin: Path) -> None:
     assert "hilum models convert" in loads.detail
 
 
+def test_maira_2_in_the_published_manner_needs_none_of_its_program_code(twin: Path) -> None:
+    """Its configuration, processor and tokenizer all ask for code that is not even there."""
+    auto = {"AutoConfig": "configuration_maira2.C", "AutoModelForCausalLM": "modeling_maira2.M"}
+    for name, extra in {
+        "config.json": {"auto_map": auto},
+        "processor_config.json": {
+            "auto_map": {"AutoProcessor": "processing_maira2.Maira2Processor"},
+            "processor_class": "Maira2Processor",
+            "phrase_start_token": "<obj>",
+            "num_additional_image_tokens": 0,
+        },
+        "tokenizer_config.json": {"processor_class": "Maira2Processor"},
+    }.items():
+        settings = json.loads((twin / name).read_text())
+        images = settings.pop("image_processor", None)
+        (twin / name).write_text(json.dumps({**settings, **extra}))
+        if images:
+            (twin / "preprocessor_config.json").write_text(json.dumps(images))
+    items = check(twin)
+    assert {v for n, v in verdicts(items).items() if n != "hashes"} == {"ok"}
+    assert "Hilum has the architecture" in next(i.detail for i in items if i.name == "program code")
+
+
 def test_program_code_fails_without_a_word(twin: Path) -> None:
     config = json.loads((twin / "config.json").read_text())
-    config["auto_map"] = {"AutoModel": "them/theirs--modeling.X"}
+    config |= {"auto_map": {"AutoModel": "them/theirs--modeling.X"}, "model_type": "theirs"}
     (twin / "config.json").write_text(json.dumps(config))
     code = next(i for i in check(twin) if i.name == "program code")
     assert (code.verdict, code.code) == ("failed", Code.REMOTE_CODE_REFUSED)

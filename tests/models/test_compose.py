@@ -116,6 +116,15 @@ def test_the_embeddings_grow_where_the_image_token_has_no_row() -> None:
     assert torch.isfinite(composed.model(**ask(composed, film(60, 70))).logits).all()
 
 
+def test_an_encoder_in_another_precision_takes_the_language_models() -> None:
+    composed = compose(
+        dinov2(), language().bfloat16(), tokenizer(), geometry(), chat_template="phi3"
+    )
+    assert {p.dtype for p in composed.model.parameters()} == {torch.bfloat16}
+    inputs = ask(composed, film(60, 70)).to(torch.bfloat16)
+    assert torch.isfinite(composed.model(**inputs).logits).all()
+
+
 def test_a_spare_row_is_used_before_the_embeddings_grow() -> None:
     composed = compose(dinov2(), language(vocab=500), tokenizer(), geometry(), chat_template="phi3")
     assert composed.model.lm_head.weight.shape[0] == 500

@@ -354,7 +354,9 @@ def test_stop_ids_are_mended_and_no_program_code_is_left(tmp_path: Path) -> None
     ends = words.convert_tokens_to_ids(["<|end|>", "<|endoftext|>"])
     assert done.stop_ids_before == [2]
     assert done.stop_ids == ends
-    assert open_model(tmp_path / "b").generation_config.eos_token_id == ends
+    model = open_model(tmp_path / "b")
+    assert model.generation_config.eos_token_id == ends
+    assert model.config.text_config.eos_token_id == ends
     assert "auto_map" not in (tmp_path / "b" / "config.json").read_text()
     assert not list((tmp_path / "b").glob("*.py"))
     assert sorted(done.dropped) == [f"model.vision_embed_tokens.{n}" for n in ("glb_GN", "sub_GN")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +184,46 @@ def test_tensors_under_their_published_names_are_read(
     save_file(published, tmp_path / "model.safetensors", {"format": "pt"})
     assert set(load_file(tmp_path / "model.safetensors")) == set(published)
     assert torch.equal(open_twin(tmp_path).last_logits(ROWS[0]), want)
+
+
+@pytest.mark.parametrize("suffix", ["", "Fast"])
+@pytest.mark.parametrize("family", ["qwen2.5-vl", "qwen3-vl", "glm-4.1v", "internvl", "smolvlm"])
+def test_a_folder_in_the_published_manner_is_opened_without_torchvision(
+    family: str, suffix: str, tmp_path: Path
+) -> None:
+    """Published folders name the image processor in a file of its own, often the "Fast" one."""
+    twin = open_twin(make_twin(family, tmp_path))
+    want = twin.last_logits(ROWS[0])
+    path = tmp_path / "processor_config.json"
+    settings = json.loads(path.read_text())
+    images = settings.pop("image_processor")
+    images["image_processor_type"] += suffix
+    if family == "smolvlm":
+        settings["processor_class"] = "SmolVLMProcessor"
+    images["processor_class"] = settings["processor_class"]
+    path.write_text(json.dumps(settings))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(images))
+    assert torch.equal(open_twin(tmp_path).last_logits(ROWS[0]), want)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (1, 1), (1, 2), (2, 1), (4, 3)])
+def test_smolvlm_and_idefics3_write_an_image_the_same_way(
+    rows: int, columns: int, tmp_path: Path
+) -> None:
+    """Which is why the one's processor may stand in for the other's."""
+    from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
+
+    processor = open_processor(make_twin("smolvlm", tmp_path))
+    want = get_image_prompt_string(
+        rows,
+        columns,
+        processor.image_seq_len,
+        fake_token_around_image="<fake_token_around_image>",
+        image_token="<image>",
+        global_image_token="<global-img>",
+    )
+    assert processor.replace_image_token({"rows": [[rows]], "cols": [[columns]]}, 0) == want
+    assert want.count("<image>") == 4 * (rows * columns + 1)
 
 
 def test_a_broken_torchvision_is_named_with_what_to_do(

@@ -143,11 +143,14 @@ def fetch(
     Example: HF_ENDPOINT=https://hf-mirror.com hilum models fetch smolvlm2-256m smol
     """
     from hilum.models import hub
+    from hilum.models.safety import refuse_remote_code
 
     record = hub.fetch(name, folder, revision, commercial, trust_remote_code)
     size = sum(file.bytes for file in record.files.values())
     print(f"{record.hub} {record.revision[:12]}: {len(record.files)} files, {size / 1e9:.2f} GB")
     print(f"licence: {record.licence}; hashes in {folder / hub.RECORD}")
+    if trust_remote_code and (warning := refuse_remote_code(folder, allowed=True)):
+        typer.echo(f"{record.hub}: {warning}", err=True)
 
 
 @models.command()

@@ -12,7 +12,7 @@ from hilum.codes import Code, HilumError
 from hilum.models.hub import changed_files, read_record
 from hilum.models.licence import named, require_commercial, strictest
 from hilum.models.presets import Part, need_torch
-from hilum.models.processing import open_processor, quiet, torchvision_state
+from hilum.models.processing import OUR_CODE, open_processor, quiet, torchvision_state
 from hilum.models.safety import header, read_json, refuse_remote_code, weight_files
 
 Verdict = Literal["ok", "failed", "skipped"]
@@ -45,7 +45,7 @@ def check(
         ("files", lambda: _files(folder)),
         ("hashes", lambda: _hashes(folder)),
         ("licence", lambda: _licence(folder, commercial)),
-        ("program code", lambda: refuse_remote_code(folder, trust_remote_code) or "none"),
+        ("program code", lambda: _program_code(folder, trust_remote_code)),
         ("memory", lambda: _memory(folder)),
         ("torchvision", _torchvision),
     ]
@@ -107,6 +107,13 @@ def parts_of(folder: Path) -> list[Part]:
     said = dict(line.split(":", 1) for line in lines if line.startswith("license") and ":" in line)
     word = said.get("license_name") or said.get("license") or "unknown"
     return [Part(part="whole", source=folder.name, licence=named(word))]
+
+
+def _program_code(folder: Path, allowed: bool) -> str:
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind in OUR_CODE and not allowed:
+        return "not run: Hilum has the architecture"
+    return refuse_remote_code(folder, allowed) or "none"
 
 
 def _memory(folder: Path) -> str:

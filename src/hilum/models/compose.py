@@ -54,7 +54,8 @@ def compose(
 ) -> Composed:
     """One LLaVA of an encoder, a language model (both transformers models) and its tokenizer.
 
-    The parts' weights are taken over, not copied; the projector is new and random. The tokenizer
+    The parts' weights are taken over, not copied, in the language model's precision; the projector
+    is new and random. The tokenizer
     gets an image token where it has none, and pads on the left. ``stop_ids`` end a text;
     the tokenizer's end of sequence where they are None. ``image.side`` and ``image.patch`` must be
     the encoder's.
@@ -86,7 +87,7 @@ def compose(
     )
     with torch.device("meta"):  # the parts are there already: nothing is allocated twice
         model = LlavaForConditionalGeneration(config)
-    model.model.vision_tower = encoder
+    model.model.vision_tower = encoder.to(language.dtype)
     model.model.language_model = language.base_model
     model.lm_head = language.get_output_embeddings()
     model.model.multi_modal_projector = LlavaMultiModalProjector(config).to(language.dtype)

@@ -74,6 +74,8 @@ def convert(
         raise HilumError(Code.MODEL_INVALID, source, f"no row is free for {IMAGE_TOKEN}")
     stops = [words.convert_tokens_to_ids(s) for s in STOPS if s in words.get_vocab()]
     config = _config(settings, vision, image_id, parts, shapes)
+    config.text_config.eos_token_id = stops or [words.eos_token_id]
+    config.text_config.pad_token_id = words.pad_token_id
     _check(source, config, {new: shapes[old] for old, new in names.items()})
     done = Conversion(
         layout=LAYOUT,

@@ -25,6 +25,8 @@ IMAGE_HALF = {
     "internvl": "InternVLProcessor",
     "smolvlm": "Idefics3Processor",  # the same but for video, and num2words
 }
+# model_type -> processor class that stands in for the model's own program code
+OUR_CODE = {"maira2": "LlavaProcessor"}
 
 
 @cache
@@ -62,6 +64,12 @@ def open_processor(folder: Path, trust_remote_code: bool = False) -> Any:
 def _open(folder: Path, kind: str, state: str, trust_remote_code: bool) -> Any:
     import transformers
 
+    if kind in OUR_CODE and not trust_remote_code:
+        processor = getattr(transformers, OUR_CODE[kind]).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        processor.num_additional_image_tokens = 1  # the class token, which "default" takes off
+        return processor
     if state == "absent" and kind in IMAGE_HALF:
         return image_half(getattr(transformers, IMAGE_HALF[kind])).from_pretrained(
             folder, local_files_only=True
