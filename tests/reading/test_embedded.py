@@ -60,6 +60,21 @@ def test_large_findings_are_told(
     assert right >= 23
 
 
+def test_sides_are_those_of_the_patient(films: list[Film], reports: list[Report]) -> None:
+    """Of what is called and truly there, in words that come from the text alone."""
+    told = right = 0
+    for film, report in zip(films, reports, strict=True):
+        for name in (N.PLEURAL_EFFUSION, N.PNEUMOTHORAX, N.FRACTURE):
+            truth = next(f for f in film.findings if f.name == name)
+            said = report.finding(name)
+            if not truth.instances or said is None or not said.present or not said.instances:
+                continue
+            told += 1
+            right += said.instances[0].side == truth.instances[0].side
+    assert told >= 20
+    assert right / told > 0.9
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_every_finding_is_said_in_words_that_are_understood(
     language: str, reader: Reader, films: list[Film]
