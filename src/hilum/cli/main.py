@@ -17,6 +17,7 @@ import typer
 
 from hilum import __version__
 from hilum.cli.phantom import phantom
+from hilum.cli.prepare import prepare
 from hilum.cli.read import read
 from hilum.cli.schema import schema
 from hilum.codes import Code, HilumError
@@ -36,7 +37,7 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, phantom, schema):
+for verb in (read, phantom, prepare, schema):
     verbs.command()(verb)
 
 
