@@ -176,7 +176,7 @@ def test_a_finished_dataset_is_left_alone_and_another_is_not_mixed_in(
     assert tree(foreign).keys() == {"thesis.txt"}
 
 
-class Stopped(Exception):
+class PowerCutError(Exception):
     """What stands for a power cut in these tests."""
 
 
@@ -186,7 +186,7 @@ def stop_after(count: int) -> Watch:
     def result(one: object) -> None:
         seen.append(one)
         if len(seen) == count:
-            raise Stopped
+            raise PowerCutError
 
     return Watch(result=result)
 
@@ -197,7 +197,7 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(
 ) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     prepare(source(table), whole, SMALL)
-    with pytest.raises(Stopped):
+    with pytest.raises(PowerCutError):
         prepare(source(table), out, SMALL, watch=stop_after(count))
     begun: list[int] = []
     prepare(source(table), out, SMALL, watch=Watch(begun=lambda _, done: begun.append(done)))
@@ -206,7 +206,7 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(
 
 
 def test_a_stopped_run_does_not_go_on_with_another_source(table: Path, tmp_path: Path) -> None:
-    with pytest.raises(Stopped):
+    with pytest.raises(PowerCutError):
         prepare(source(table), tmp_path / "out", SMALL, watch=stop_after(7))
     refuses(Code.SOURCE_CHANGED, source(table), tmp_path / "out", replace(SMALL, seed=3))
     csv = table / "reports.csv"

@@ -46,7 +46,7 @@ def test_a_film_is_stored_as_it_is_looked_at(tmp_path: Path, make_file: Any) -> 
     assert stored.mode == "L"
     assert np.array_equal(np.asarray(stored), imaging.load_study([path]).views[0].display())
     assert values["views"][0]["position"] == "PA"
-    assert values["context"]["age"] is None  # the header is no context: the source is
+    assert (values["context"]["age"], values["context"]["sex"]) == (54, "F")
 
 
 def test_a_film_is_made_smaller_but_never_larger(tmp_path: Path) -> None:

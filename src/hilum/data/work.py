@@ -98,7 +98,7 @@ def _row(pair: Pair, how: Work) -> Row | Refusal:
     films: list[tuple[View, bytes]] = []
     digests: list[bytes] = []
     if not how.text_only:
-        films, digests = _films(pair, how)
+        films, digests = _films(pair, how, values["context"])
         if len(digests) < len(pair.films):
             values["flags"] = sorted({*values["flags"], Code.DUPLICATE_IMAGE.value})
     values["images"] = [
@@ -203,11 +203,24 @@ def without_spans(finding: Finding) -> Finding:
 # -- films ----------------------------------------------------------------------------------------
 
 
-def _films(pair: Pair, how: Work) -> tuple[list[tuple[View, bytes]], list[bytes]]:
-    """Every film of the study as PNG, with the digest of its displayed pixels; none twice."""
+def _films(
+    pair: Pair, how: Work, context: dict[str, Any]
+) -> tuple[list[tuple[View, bytes]], list[bytes]]:
+    """Every film of the study as PNG, with the digest of its displayed pixels; none twice.
+
+    Age and sex that the source does not state come from the films' headers.
+    """
     if not pair.films:
         raise HilumError(Code.NO_IMAGES)
-    views = [_load(film) for film in pair.films]
+    studies = [_load(film) for film in pair.films]
+    views = [
+        study.views[0].model_copy(update={"position": film.position} if film.position else {})
+        for study, film in zip(studies, pair.films, strict=True)
+    ]
+    for name in ("age", "sex"):
+        stated = {value for s in studies if (value := getattr(s.context, name)) is not None}
+        if context[name] is None and len(stated) == 1:
+            context[name] = stated.pop()
     if how.gate is not None:
         reasons = how.gate(Study(id="study", views=views)).reasons
         if reasons:
@@ -223,18 +236,15 @@ def _films(pair: Pair, how: Work) -> tuple[list[tuple[View, bytes]], list[bytes]
     return films, digests
 
 
-def _load(film: Film) -> View:
+def _load(film: Film) -> Study:
     if film.path is not None:
-        study = imaging.load_study([film.path])
-    elif film.data:
-        with tempfile.TemporaryDirectory(prefix="hilum-") as folder:
-            path = Path(folder) / "film"
-            path.write_bytes(film.data)
-            study = imaging.load_study([path])
-    else:
+        return imaging.load_study([film.path])
+    if not film.data:
         raise HilumError(Code.FILE_EMPTY)
-    view = study.views[0]
-    return view.model_copy(update={"position": film.position}) if film.position else view
+    with tempfile.TemporaryDirectory(prefix="hilum-") as folder:
+        path = Path(folder) / "film"
+        path.write_bytes(film.data)
+        return imaging.load_study([path])
 
 
 def _png(shown: np.ndarray[Any, Any], view: View, size: int) -> bytes:

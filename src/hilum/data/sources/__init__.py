@@ -37,7 +37,20 @@ LAYOUTS: dict[str, Layout] = {
         "CC-BY-NC-SA-4.0",
         "https://github.com/WangRongsheng/XrayGLM",
     ),
+    "mimic-cxr": Layout(
+        "MIMIC-CXR and MIMIC-CXR-JPG",
+        "PhysioNet-1.5.0",
+        "https://physionet.org/content/mimic-cxr-jpg/",
+    ),
+    "padchest": Layout(
+        "PadChest", "CC-BY-SA-4.0", "https://bimcv.cipf.es/bimcv-projects/padchest/"
+    ),
+    "chexpert-plus": Layout(
+        "CheXpert Plus", "Stanford-RUA", "https://github.com/Stanford-AIMI/chexpert-plus"
+    ),
+    "hub": Layout("a Hugging Face data set", "unknown", "https://huggingface.co/datasets"),
     "table": Layout("a CSV, JSONL or Excel table of your own", "unknown", ""),
+    "dicom": Layout("DICOM studies with text reports", "unknown", ""),
 }
 
 

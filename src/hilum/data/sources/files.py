@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from hilum.codes import Code, HilumError
-from hilum.findings import FindingName
 
 IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .tif .tiff .dcm .dicom".split())
 _ENCODINGS = ("utf-8-sig", "gb18030")  # GB 18030 reads GBK and GB 2312
@@ -32,9 +31,6 @@ POSITIONS = {
     "后前位": "PA",
     "前后位": "AP",
     "侧位": "LATERAL",
-}
-_CHEXPERT_NAMES = {name.value.replace("_", " "): name for name in list(FindingName)[:14]} | {
-    "pleural effusion": FindingName.PLEURAL_EFFUSION
 }
 
 
@@ -128,11 +124,6 @@ def position(word: str | None) -> str | None:
     """A DICOM ViewPosition for a source's word; an unknown word is kept, none is None."""
     plain = (word or "").strip()
     return POSITIONS.get(plain.lower(), plain.upper()) or None
-
-
-def chexpert_name(column: str) -> FindingName | None:
-    """The finding of a CheXpert column such as "Pleural Effusion"."""
-    return _CHEXPERT_NAMES.get(column.strip().lower())
 
 
 def _natural(name: str) -> list[Any]:

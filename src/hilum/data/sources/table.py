@@ -18,7 +18,6 @@ from typing import Any
 
 from hilum.codes import Code, HilumError
 from hilum.data.pair import Film, Pair
-from hilum.data.schema import SPLITS
 from hilum.data.sources import Given
 from hilum.data.sources.files import IMAGE_SUFFIXES, encoding_of, opened, position
 from hilum.data.sources.files import rows as text_rows
@@ -240,12 +239,15 @@ def _age(text: str) -> int | None:
     return years if years <= 130 else None
 
 
+def split_name(text: str) -> str | None:
+    """A split by any of its names; None for an unknown one."""
+    return _SPLITS.get(text.strip().lower())
+
+
 def _split(text: str) -> str | None:
-    """A split by any of its names. Raises ``row_invalid`` for an unknown one."""
-    if not text:
-        return None
-    split = _SPLITS.get(text.lower())
-    if split not in SPLITS:
+    """The split of a row, None for none. Raises ``row_invalid`` for an unknown one."""
+    split = split_name(text)
+    if text and split is None:
         raise HilumError(Code.ROW_INVALID, "", "an unknown split")
     return split
 
