@@ -82,7 +82,8 @@ def main() -> None:
         if args.errors is not None and args.errors in name:
             for study, gold, said in kept:
                 if gold != said:
-                    print(f"  {name} {study}: missed {sorted(gold - said)} added {sorted(said - gold)}")
+                    missed, added = sorted(gold - said), sorted(said - gold)
+                    print(f"  {name} {study}: missed {missed} added {added}")
     for name, value in speed().items():
         scores[name] = {"value": value}
     print(table(scores))
@@ -130,7 +131,9 @@ def keywords(text: str) -> set[str]:
     for sentence in re.split(r"[.;]", text.lower()):
         for name, word in words.items():
             at = sentence.find(word)
-            if at >= 0 and not re.search(r"\b(no|not|without|free|clear of|negative)\b", sentence[:at]):
+            if at >= 0 and not re.search(
+                r"\b(no|not|without|free|clear of|negative)\b", sentence[:at]
+            ):
                 found.add(name)
     return found
 
@@ -183,7 +186,11 @@ def native() -> Iterator[tuple[str, list[Pair]]]:
         fracture = fracture_of(found)
         told = [Instance.model_validate(f) for f in row["fractures"]]
         instances.append(
-            (row["id"], counted(map(words, told)), counted(map(words, fracture.instances if fracture else [])))
+            (
+                row["id"],
+                counted(map(words, told)),
+                counted(map(words, fracture.instances if fracture else [])),
+            )
         )
     yield "native_findings", findings
     yield "native_instances", instances
@@ -257,7 +264,12 @@ def f1(pairs: list[Pair]) -> Score:
 
 def score(right: float, total: float) -> Score:
     low, high = wilson(round(right), max(1, round(total)))
-    return {"value": round(right / total, 4) if total else 0.0, "low": low, "high": high, "n": total}
+    return {
+        "value": round(right / total, 4) if total else 0.0,
+        "low": low,
+        "high": high,
+        "n": total,
+    }
 
 
 def speed() -> dict[str, float]:
@@ -265,7 +277,9 @@ def speed() -> dict[str, float]:
     english = list(dict.fromkeys(openi().values()))
     captions = [list(dict.fromkeys(read_captions(lang).values())) for lang in ("en", "zh")]
     out = {}
-    for name, texts in zip(("openi", "captions_en", "captions_zh"), (english, *captions), strict=True):
+    for name, texts in zip(
+        ("openi", "captions_en", "captions_zh"), (english, *captions), strict=True
+    ):
         label(texts[0])
         out[f"reports_per_s_{name}"] = round(len(texts) / seconds(label, texts))
     out["reports_per_s"] = min(out.values())

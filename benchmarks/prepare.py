@@ -5,7 +5,8 @@
 
 Each row is a film of --side pixels (8 bits, noise on a smooth ground, all different; 0: no film)
 with a report of five sentences. Each size runs in a fresh process; the peak is the main process's
-plus every worker's. --scaling N compares N worker processes with N independent runs at the same time. Last line: JSON.
+plus every worker's. --scaling N compares N worker processes with N independent runs at the same
+time. Last line: JSON.
 """
 
 from __future__ import annotations

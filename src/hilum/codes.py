@@ -62,6 +62,7 @@ class Code(StrEnum):
     CAPTIONS_DIFFER = "captions_differ"
     FINDING_REMOVED = "finding_removed"
     LABELS_DIFFER = "labels_differ"
+    TRANSLATION_UNFAITHFUL = "translation_unfaithful"
     PATIENT_UNKNOWN = "patient_unknown"
     # A dataset that cannot be made.
     LAYOUT_UNKNOWN = "layout_unknown"
@@ -198,6 +199,10 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     Code.LABELS_DIFFER: (
         "a published label and the labeler disagree",
         "已发布的标签与标注器不一致",
+    ),
+    Code.TRANSLATION_UNFAITHFUL: (
+        "the translation changes the medicine",
+        "译文改变了医学内容",
     ),
     Code.PATIENT_UNKNOWN: (
         "the source names no patient; the study stands for one",

@@ -186,3 +186,16 @@ def test_any_picture_has_a_caption_and_no_findings() -> None:
     spanish = replace(told, language="es")
     assert refusal(work(spanish, TEXT)).code is Code.LANGUAGE_UNSUPPORTED
     assert row(work(spanish, replace(TEXT, domain="any")))["report"]["language"] == "es"
+
+
+def test_a_translation_that_changes_the_medicine_is_refused_or_flagged() -> None:
+    told = pair("右侧胸腔积液。", original="Left pleural effusion.")
+    result = refusal(work(told, TEXT))
+    assert result.code is Code.TRANSLATION_UNFAITHFUL
+    assert result.detail == "side"
+    values = row(work(told, replace(TEXT, audit=False)))
+    assert Code.TRANSLATION_UNFAITHFUL in values["flags"]
+    faithful = pair("左侧胸腔积液。", original="Left pleural effusion.")
+    assert row(work(faithful, TEXT))["flags"] == []
+    chat = pair("左侧胸腔积液。您还有其他问题吗？", original="Left pleural effusion.")
+    assert row(work(chat, TEXT))["flags"] == [Code.CHAT_RESIDUE]

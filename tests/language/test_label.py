@@ -1,4 +1,4 @@
-"""Sentences back to findings: the very inverse of the template, and deaf to anything else."""
+"""Template sentences back to findings, whatever the rules for free text would make of them."""
 
 from __future__ import annotations
 
@@ -162,47 +162,40 @@ def test_a_child_makes_its_parent_present_whatever_is_said_of_it() -> None:
     assert read == {N.LUNG_LESION: Status.ABSENT, N.NODULE: Status.UNCERTAIN}
 
 
-UNKNOWN: list[tuple[Language, str]] = [
-    ("en", "The lungs are clear."),
-    ("en", "No evidence of pneumothorax."),
-    ("en", "Nodule"),  # cut before its full stop
-    ("en", "No pneumothorax"),
-    ("en", "Left  nodule."),
-    ("en", "Nodule ."),
-    ("en", "Fracture of the left 13th rib."),
-    ("en", "Fracture of the left 0th rib."),
-    ("en", "Fracture of the left 99999999999999999999th rib."),
-    ("en", "Fracture of the left 5st rib."),
-    ("en", "Fracture of the left 5th."),
-    ("en", "Fracture,."),
-    ("en", "Left fracture of the right 5th rib."),
-    ("en", "Left nodule in the right upper lung zone."),
-    ("en", "Possible no nodule."),
-    ("en", "No left nodule."),
+SILENT: list[tuple[Language, str]] = [
+    ("en", "The patient is rotated."),
     ("en", "Lung maſs."),  # a long s
-    ("en", "Maſs."),
     ("en", "未见气胸。"),
-    ("en", "No pneumothorax。"),
     ("zh", "No pneumothorax."),
-    ("zh", "未见气胸"),
-    ("zh", "未见气胸."),
-    ("zh", "未见明显气胸。"),
-    ("zh", "右侧第13肋骨骨折。"),
-    ("zh", "右侧第0肋骨骨折。"),
-    ("zh", "右侧第７肋骨骨折。"),  # full-width digit
-    ("zh", "左侧右侧气胸。"),
-    ("zh", "可能气胸。"),
     *[
         (language, text)
         for language in LANGUAGES
-        for text in ("", " \n\t", ".", "。", "...", "。。。")
+        for text in ("", " \n\t", ".", "。", "...", "。。。", ",,,", "XXXX XXXX")
     ],
 ]
 
 
-@pytest.mark.parametrize(("language", "text"), UNKNOWN)
-def test_what_the_template_never_writes_says_nothing(language: Language, text: str) -> None:
+@pytest.mark.parametrize(("language", "text"), SILENT)
+def test_what_says_nothing_of_a_finding_is_no_normal(language: Language, text: str) -> None:
     assert label(text, language) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "Fracture of the left 13th rib."),
+        ("en", "Fracture of the left 0th rib."),
+        ("en", "Fracture of the left 99999999999999999999th rib."),
+        ("zh", "左侧第13肋骨骨折。"),
+        ("zh", "左侧第0肋骨骨折。"),
+    ],
+)
+def test_a_rib_that_nobody_has_is_left_out_and_the_fracture_stays(
+    language: Language, text: str
+) -> None:
+    (finding,) = label(text, language)
+    (place,) = finding.instances
+    assert (place.bone, place.side, place.ribs) == (Bone.RIB, Side.LEFT, [])
 
 
 @pytest.mark.parametrize("text", ["NODULE.", "nodule.", "POSSIBLE FRACTURE OF THE LEFT 5TH RIB."])
@@ -218,8 +211,10 @@ def test_case_does_not_matter_in_whole_sentences(text: str) -> None:
 
 def test_a_cut_report_keeps_what_came_before_the_cut() -> None:
     whole = "No pneumothorax. Acute displaced fracture of the lateral right 7th rib."
-    for end in range(len(whole)):
-        assert [f.name for f in label(whole[:end], "en")] == ([N.PNEUMOTHORAX] if end >= 16 else [])
+    for end in range(16, len(whole) + 1):
+        read = {f.name: f.status for f in label(whole[:end], "en")}
+        assert read.pop(N.PNEUMOTHORAX) is Status.ABSENT
+        assert set(read) <= {N.FRACTURE}
 
 
 @settings(deadline=None, max_examples=300)
@@ -261,7 +256,7 @@ def test_a_huge_text_takes_a_moment(piece: str, language: Language) -> None:
     assert time.perf_counter() - begun < 5
 
 
-@pytest.mark.parametrize("language", ["fr", "", "EN", "zh-CN", None])
+@pytest.mark.parametrize("language", ["fr", "", "EN", "zh-CN"])
 def test_an_unknown_language_is_refused(language: Any) -> None:
     with pytest.raises(HilumError) as caught:
         label("Nodule.", language)

@@ -54,7 +54,7 @@ def judge(
         # silence is an absence: leaving out what is likely disagrees
         ("", 0.9, P, [Code.TEXT_DISAGREES]),
         ("", 0.1, A, []),
-        ("The lungs are clear.", 0.9, P, [Code.TEXT_DISAGREES]),
+        ("The patient is rotated.", 0.9, P, [Code.TEXT_DISAGREES]),
         # a contradiction within the text: the labeler's stronger claim counts
         ("No pneumothorax. Left pneumothorax.", 0.9, P, []),
         ("No pneumothorax. Left pneumothorax.", 0.1, A, [Code.TEXT_DISAGREES]),

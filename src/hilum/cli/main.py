@@ -16,6 +16,8 @@ from typing import Annotated
 import typer
 
 from hilum import __version__
+from hilum.cli.audit import audit
+from hilum.cli.label import label
 from hilum.cli.phantom import phantom
 from hilum.cli.prepare import prepare
 from hilum.cli.read import read
@@ -37,7 +39,7 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, phantom, prepare, schema):
+for verb in (read, label, audit, phantom, prepare, schema):
     verbs.command()(verb)
 
 

@@ -79,6 +79,10 @@ def prepare(
     redactions: Annotated[
         Redactions, typer.Option("--redactions", help="Mark redacted words, or drop the sentence.")
     ] = Redactions.MARK,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit/--no-audit", help="Refuse translations that change the medicine."),
+    ] = True,
     max_same_text: Annotated[
         int, typer.Option("--max-same-text", min=0, help="Studies of one text at most; 0: all.")
     ] = 0,
@@ -138,6 +142,7 @@ def prepare(
         no_priors=no_priors,
         redactions=redactions.value,
         text_only=text_only,
+        audit=audit,
         gate=judge if domain is Domain.CHEST else None,
     )
     settings = data.Settings(

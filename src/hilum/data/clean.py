@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hilum.codes import Code
-from hilum.language.words import sentences
+from hilum.language.words import fold, sentences
 
 Redactions = Literal["mark", "drop"]
 MARK = "___"
@@ -96,7 +96,7 @@ def clean(text: str, *, no_priors: bool = False, redactions: Redactions = "mark"
     )
     matters = [rule for rule in rules if rule[1].search(text)]
     at = 0
-    for sentence in sentences(text) if matters else ():
+    for sentence in sentences(text, fold(text)) if matters else ():
         start = sentence.start - len(_leading_redactions(text[at : sentence.start]))
         at = sentence.end
         struck = [

@@ -15,10 +15,11 @@ from hilum.codes import Code, HilumError
 from hilum.data.pair import Pair, join
 from hilum.data.split import fraction_of
 from hilum.data.work import without_spans
-from hilum.findings import Finding, FindingName, Status
+from hilum.findings import Bone, Finding, FindingName, Instance, Side, Status
 from hilum.language import label, write
 from hilum.report import LANGUAGES, Language
 
+_BONES, _SIDES = list(Bone), list(Side)
 Rule = Literal["stated", "unmentioned", "any"]
 """Negatives: the report denies a fracture, does not mention one, or either."""
 
@@ -38,12 +39,20 @@ class FractureTask:
         fracture = next((f for f in findings if f.name is FindingName.FRACTURE), None)
         refuse_unless_selected(fracture, self, pair.patient_id, pair.study_id)
         said = without_spans(fracture or Finding(name=FindingName.FRACTURE, status=Status.ABSENT))
+        said = said.model_copy(update={"instances": sorted(said.instances, key=_order)})
         spoken = values["report"]["language"]
         language: Language = self.language or (spoken if spoken in LANGUAGES else "en")
         known = [said.model_dump(mode="json")] if fracture else []
         text = write([said], language)
         report = {"findings": text, "impression": "", "language": language}
         return {**values, "findings": known, "report": report}
+
+
+def _order(instance: Instance) -> tuple[int, int, list[int]]:
+    """Ribs before other bones, left before right, the first before the last."""
+    bone = len(_BONES) if instance.bone is None else _BONES.index(instance.bone)
+    side = len(_SIDES) if instance.side is None else _SIDES.index(instance.side)
+    return bone, side, instance.ribs
 
 
 def refuse_unless_selected(

@@ -20,7 +20,7 @@ from hilum.codes import Code, HilumError
 from hilum.data.clean import Cleaned, Redactions, clean
 from hilum.data.pair import Film, Pair, join
 from hilum.findings import Finding, Status
-from hilum.language import label
+from hilum.language import audit, label
 from hilum.language.words import language_of
 from hilum.report import LANGUAGES, Gate
 from hilum.study import Study, View
@@ -32,13 +32,18 @@ PHANTOM = "Hilum phantom"
 
 @dataclass(frozen=True)
 class Work:
-    """How rows are made. ``gate`` judges a loaded study; None lets every image in."""
+    """How rows are made.
+
+    ``gate`` judges a loaded study; None lets every image in. ``audit`` False keeps translations
+    that change the medicine, with a flag.
+    """
 
     size: int = 1024
     domain: Domain = "chest"
     no_priors: bool = False
     redactions: Redactions = "mark"
     text_only: bool = False
+    audit: bool = True
     gate: Callable[[Study], Gate] | None = None
     task: Callable[[dict[str, Any], Pair], dict[str, Any]] | None = None
 
@@ -140,6 +145,8 @@ def _words(pair: Pair, how: Work) -> tuple[dict[str, Any], str]:
         raise HilumError(Code.NOTHING_LEFT)
     findings, source, flags = _findings(pair, how, language, whole, text)
     flags |= {flag for part in (*said, *parts) for flag in part.flags} | set(pair.flags)
+    if pair.original is not None and how.domain == "chest":
+        flags |= _audited(pair.original, whole, refuse=how.audit)
     values = {
         "study_id": pair.study_id,
         "patient_id": pair.patient_id,
@@ -153,6 +160,20 @@ def _words(pair: Pair, how: Work) -> tuple[dict[str, Any], str]:
         "flags": sorted(flag.value for flag in flags),
     }
     return values, text
+
+
+def _audited(original: str, text: str, *, refuse: bool) -> set[Code]:
+    """The flag of a translation that changes the medicine; what was compared is cleaned text.
+
+    Raises ``translation_unfaithful`` with the kinds of error where ``refuse`` is set.
+    """
+    found = audit(clean(original).text, text)
+    if found.faithful or found.reason is not None:
+        return set()
+    if refuse:
+        kinds = ", ".join(sorted({error.kind.value for error in found.errors}))
+        raise HilumError(Code.TRANSLATION_UNFAITHFUL, "", kinds)
+    return {Code.TRANSLATION_UNFAITHFUL}
 
 
 def _report(parts: list[Cleaned], language: str) -> dict[str, str]:

@@ -1,6 +1,17 @@
 """Words and findings: read reports into findings, write findings as reports."""
 
+from hilum.language.audit import Audit, audit
 from hilum.language.label import Reading, Said, assertion, label, read
-from hilum.language.template import write
+from hilum.language.write import canonical_fracture, write
 
-__all__ = ["Reading", "Said", "assertion", "label", "read", "write"]
+__all__ = [
+    "Audit",
+    "Reading",
+    "Said",
+    "assertion",
+    "audit",
+    "canonical_fracture",
+    "label",
+    "read",
+    "write",
+]

@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
-from hilum.findings import Bone, Displacement, FindingName, Instance, Region, Side, Stage
-from hilum.language.scope import Assessed, Claim, Mention
+from hilum.findings import Bone, FindingName, Instance, Side, Stage
+from hilum.language.places import Before, Part, Place, parts, places_of
+from hilum.language.scope import Assessed, Claim
 from hilum.report import Language
 
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
-_CHINESE = "一 二 三 四 五 六 七 八 九 十 十一 十二"
-_NUMBERS = {w: n for words in (_ORDINALS, _CHINESE) for n, w in enumerate(words.split(), 1)}
-_EN = r"(?:(?:1[0-2]|[1-9])(?:st|nd|rd|th)?|" + "|".join(_ORDINALS.split()) + r")(?![a-z0-9.])"
-_ZH = r"(?:1[0-2]|[1-9]|十[一二]|[一二三四五六七八九十])(?![\d.%])"
-_JOIN_EN = r"\s*(?:,\s*and|,|and|&|/|-|through|thru|to)\s*(?:the\s+)?(?:left\s+|right\s+)?"
-_JOIN_ZH = r"(?:根|肋|支|条)?\s*(?:[、,/和及与~至到-]|以及)\s*(?:第)?"
-_LISTS = {
-    "en": re.compile(rf"(?<![\w.]){_EN}(?:{_JOIN_EN}{_EN})*"),
-    "zh": re.compile(rf"(?<![\d.])第?{_ZH}(?:{_JOIN_ZH}{_ZH})*"),
-}
-_RANGE = re.compile(r"-|~|至|到|through|thru|\bto\b")
-_NUMBER = re.compile(
-    r"1[0-2]|[1-9]|十[一二]|[一二三四五六七八九十]|" + "|".join(_ORDINALS.split())
-)
 _MIDLINE = (Bone.VERTEBRA, Bone.STERNUM)
+_PLACES = frozenset(("side", "bone", "region", "and", "or"))
 _GAPS = frozenset(("and", "or", "comma", "with", "stop", "choice"))
-
-
-@dataclass(slots=True)
-class Place:
-    """What is known of one occurrence while its words are gathered."""
-
-    bone: Bone | None = None
-    side: Side | None = None
-    ribs: list[int] = field(default_factory=list)
-    regions: list[Region] = field(default_factory=list)
-
-    @property
-    def empty(self) -> bool:
-        """True where nothing is known."""
-        return self.bone is None and self.side is None and not self.ribs
-
-
-@dataclass(slots=True)
-class Part:
-    """A word that says where or how: its slot, value and place."""
-
-    slot: str
-    value: object
-    start: int
-    end: int
 
 
 def locate(
@@ -59,12 +20,12 @@ def locate(
     said: Assessed,
     folded: str,
     bounds: tuple[int, int],
-    before: list[Part],
+    before: Before,
     language: Language,
 ) -> list[Instance]:
     """The occurrences one claim speaks of, at least one.
 
-    ``bounds`` is the sentence's span, ``before`` the parts of the sentence before it, which
+    ``bounds`` is the sentence's span, ``before`` gives the parts of the sentence before it, which
     tell the place where this one does not.
     """
     start, end = _window(claim, said, folded, bounds)
@@ -72,14 +33,19 @@ def locate(
     if FindingName.FRACTURE not in claim.names:
         return [_lesion(own, claim)]
     clauses = _clauses(said, folded, bounds, language)
-    here = next(k for k, (a, b) in enumerate(clauses) if a <= claim.start < b or k == len(clauses) - 1)
-    places = _places([p for p in own if _inside(p, clauses[here])])
+    here = next(
+        k for k, (a, b) in enumerate(clauses) if a <= claim.start < b or k == len(clauses) - 1
+    )
+    places = places_of([p for p in own if _inside(p, clauses[here])])
     if all(p.empty for p in places):
         places = _nearest(own, clauses, here)
     if all(p.empty for p in places):
-        places = _nearest(_unclaimed(claim, said, parts(said, folded, bounds, language)), clauses, here)
+        places = _nearest(
+            _unclaimed(claim, said, parts(said, folded, bounds, language)), clauses, here
+        )
     if all(p.empty for p in places):
-        places = _places(before)
+        told = places_of(before())
+        places = told if any(p.bone or p.ribs for p in told) else places
     _borrow_side(places, said, clauses[here])
     own += _told_later(claim, said, own, parts(said, folded, bounds, language))
     stage = _pick(own, "stage")
@@ -92,7 +58,7 @@ def locate(
         if place.bone is None and place.ribs:
             place.bone = Bone.RIB
         rib = place.bone is Bone.RIB
-        for region in (place.regions if rib else []) or [None]:
+        for region in place.regions if rib and place.regions else [None]:
             found.append(
                 Instance(
                     bone=place.bone,
@@ -112,13 +78,15 @@ def _clauses(
 ) -> list[tuple[int, int]]:
     """Spans a place is told in: between "there is", "which", or in Chinese between commas."""
     kind = "comma" if language == "zh" else "stop"
-    cuts = [
-        m.start
-        for m in said.mentions
-        if m.kind == kind and (kind == "stop" or not _bracketed(folded, bounds[0], m.start))
-    ]
+    cuts, said_more = [], False
+    for m in said.mentions:
+        ends = kind == "stop" or (said_more and not _bracketed(folded, bounds[0], m.start))
+        if m.kind == kind and ends:
+            cuts.append(m.start)
+        # "左第6肋，右第8肋骨折": a segment of places alone belongs to what follows
+        said_more = m.kind != "comma" and (said_more or m.kind not in _PLACES)
     edges = [bounds[0], *(c for c in cuts if c > bounds[0]), bounds[1]]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _bracketed(folded: str, start: int, at: int) -> bool:
@@ -129,19 +97,17 @@ def _inside(part: Part, span: tuple[int, int]) -> bool:
     return span[0] <= part.start < span[1]
 
 
-def _nearest(
-    own: list[Part], clauses: list[tuple[int, int]], here: int
-) -> list[Place]:
+def _nearest(own: list[Part], clauses: list[tuple[int, int]], here: int) -> list[Place]:
     """The places of the nearest clause that tells one; of two as near, the one before."""
     for k in sorted(range(len(clauses)), key=lambda k: (abs(k - here), k)):
-        places = _places([p for p in own if _inside(p, clauses[k])])
+        places = places_of([p for p in own if _inside(p, clauses[k])])
         if any(p.bone or p.ribs for p in places):
             return places
-    return _places(own)
+    return places_of(own)
 
 
 def _borrow_side(places: list[Place], said: Assessed, clause: tuple[int, int]) -> None:
-    """ "rib fractures and pleural thickening on the right": the one side is everyone's."""
+    """Example: "rib fractures and pleural thickening on the right": the one side is everyone's."""
     if any(p.side for p in places):
         return
     sides = {
@@ -155,10 +121,10 @@ def _borrow_side(places: list[Place], said: Assessed, clause: tuple[int, int]) -
 def _lesion(own: list[Part], claim: Claim) -> Instance:
     side = next((p.value for p in own if p.slot == "side"), None)
     zone = next((p.value for p in own if p.slot == "zone" and p.value is not None), None)
-    return Instance(side=side, region=zone, span=(claim.start, claim.end))  # type: ignore[arg-type]
+    return Instance(side=side, region=zone, span=(claim.start, claim.end))
 
 
-def _pick(own: list[Part], slot: str) -> object:
+def _pick(own: list[Part], slot: str) -> Any:
     """The last word of the slot is the most precise; ``None`` ("age indeterminate") wins."""
     values = [p.value for p in own if p.slot == slot]
     if not values or None in values:
@@ -166,113 +132,7 @@ def _pick(own: list[Part], slot: str) -> object:
     return max(values, key=lambda v: (v is Stage.HEALING, values.index(v)))
 
 
-def parts(
-    said: Assessed, folded: str, bounds: tuple[int, int], language: Language
-) -> list[Part]:
-    """The words within ``bounds`` that tell place or kind, in order."""
-    start, end = bounds
-    found = []
-    for at, m in enumerate(said.mentions):
-        if m.start >= start and m.end <= end:
-            found += _parts_of(m, at in said.denied)
-    if any(p.slot == "bone" and p.value is Bone.RIB for p in found) or "第" in folded[start:end]:
-        found += _rib_lists(folded, start, end, language)
-    return sorted(found, key=lambda p: p.start)
-
-
-def _parts_of(m: Mention, denied: bool) -> list[Part]:
-    make = lambda slot, value: Part(slot, value, m.start, m.end)  # noqa: E731
-    match m.kind:
-        case "side":
-            return [make("side", Side(m.value))]
-        case "bone":
-            bone, _, region = m.value.partition(" ")
-            more = [make("region", Region(region))] if region else []
-            return [*more, make("bone", Bone(bone))]
-        case "region":
-            return [make("region", Region(m.value))]
-        case "zone":
-            return [make("zone", None if m.value == "none" else Region(m.value))]
-        case "stage":
-            if denied:
-                return []
-            return [make("stage", None if m.value == "none" else Stage(m.value))]
-        case "undisplaced":
-            return [make("displacement", Displacement.NONDISPLACED)]
-        case "displacement":
-            moved = Displacement(m.value)
-            return [make("displacement", Displacement.NONDISPLACED if denied else moved)]
-        case _:
-            return []
-
-
-def _rib_lists(folded: str, start: int, end: int, language: Language) -> Iterable[Part]:
-    for match in _LISTS[language].finditer(folded, start, end):
-        text = match.group()
-        near = folded[match.end() : match.end() + 24]
-        ahead = folded[max(0, match.start() - 8) : match.start()]
-        if language == "zh":
-            if re.match(r"\s*(?:[胸腰颈]?椎|节|月|天|年|周|次|型|mm|cm|厘米|毫米|岁|个)", near):
-                continue
-            if "第" not in text and not re.match(r"(?:根|支|条)?[^,。;、]{0,4}肋", near):
-                continue
-        else:
-            named = re.search(r"st|nd|rd|th|[a-z]{5}", text)
-            plain = re.match(r"\s*(?:left |right |posterior |anterior |lateral )*ribs?\b", near)
-            if not (named or plain or re.search(r"ribs? (?:#|number )?$", ahead)):
-                continue
-            if re.match(r"\s*(?:mm|cm|hour|view|week|day|month|year|thoracic|lumbar|vertebra)", near):
-                continue
-        yield Part("ribs", _numbers(text), match.start(), match.end())
-
-
-def _numbers(text: str) -> list[int]:
-    """ "5-7、9" is 5, 6, 7, 9."""
-    ribs: list[int] = []
-    last_end = 0
-    for match in _NUMBER.finditer(text):
-        word = match.group()
-        n = int(word) if word.isdigit() else _NUMBERS[word]
-        if ribs and n > ribs[-1] and _RANGE.search(text[last_end : match.start()]):
-            ribs += range(ribs[-1] + 1, n)
-        ribs.append(n)
-        last_end = match.end()
-    return ribs
-
-
-def _places(own: list[Part]) -> list[Place]:
-    """Words in order to places: a second side or another bone opens a new place."""
-    places = [Place()]
-    for part in own:
-        here = places[-1]
-        if part.slot == "side":
-            if here.side not in (None, part.value):
-                here = Place()
-                places.append(here)
-            here.side = part.value  # type: ignore[assignment]
-        elif part.slot == "bone":
-            if here.bone not in (None, part.value):
-                here = Place()
-                places.append(here)
-            here.bone = part.value  # type: ignore[assignment]
-        elif part.slot == "ribs":
-            here.ribs += part.value  # type: ignore[operator]
-        elif part.slot == "region" and part.value not in here.regions:
-            here.regions.append(part.value)  # type: ignore[arg-type]
-    for before, here in zip(places, places[1:], strict=False):
-        if here.side is None and before.side is not None:
-            here.side = before.side
-    for here, after in zip(reversed(places[:-1]), reversed(places), strict=False):
-        if here.bone is None:
-            here.bone = after.bone
-        if not here.regions and here.bone is after.bone:
-            here.regions = list(after.regions)
-    return places
-
-
-def _window(
-    claim: Claim, said: Assessed, folded: str, bounds: tuple[int, int]
-) -> tuple[int, int]:
+def _window(claim: Claim, said: Assessed, folded: str, bounds: tuple[int, int]) -> tuple[int, int]:
     """The words that belong to a claim: up to the gaps between it and its neighbours."""
     start, end = bounds
     for other in said.claims:
@@ -286,14 +146,14 @@ def _window(
 
 
 def _within_others(claim: Claim, said: Assessed, start: int, end: int) -> tuple[int, int]:
-    """ "degenerative changes of the spine and rib fractures": the spine is not broken."""
+    """Example: "degenerative changes of the spine and rib fractures": the spine is not broken."""
     for at, m in enumerate(said.mentions):
         if m.kind != "other":
             continue
         between = said.mentions[min(at, claim.at) + 1 : max(at, claim.at)]
         gaps = [g.start for g in between if g.kind in ("and", "or", "comma", "with")]
         if gaps and at < claim.at:
-            start = max(start, gaps[-1])
+            start = max(start, gaps[0])
         elif gaps:
             end = min(end, gaps[0])
     return start, end
@@ -302,7 +162,9 @@ def _within_others(claim: Claim, said: Assessed, start: int, end: int) -> tuple[
 def _gap(first: Claim, second: Claim, said: Assessed, folded: str) -> int:
     """Where the words of one claim end and those of the next begin."""
     gaps = [
-        m for m in said.mentions[first.at + 1 : second.at] if m.kind in _GAPS and m.start >= first.end
+        m
+        for m in said.mentions[first.at + 1 : second.at]
+        if m.kind in _GAPS and m.start >= first.end
     ]
     follows = folded[first.end : first.end + 14].lstrip()
     taken = follows.startswith(("of ", "in ", "at ", "on ", "involving ", "along ", ",", "("))
@@ -313,9 +175,7 @@ def _gap(first: Claim, second: Claim, said: Assessed, folded: str) -> int:
     return chosen.start
 
 
-def _told_later(
-    claim: Claim, said: Assessed, own: list[Part], every: list[Part]
-) -> list[Part]:
+def _told_later(claim: Claim, said: Assessed, own: list[Part], every: list[Part]) -> list[Part]:
     """Alignment and callus told after another finding: "骨折内固定术后，可见钢板，骨痂形成"."""
     known = {p.slot for p in own}
     after = [c.start for c in said.claims if c.at > claim.at and FindingName.FRACTURE in c.names]
@@ -333,9 +193,7 @@ def _told_later(
 
 def _unclaimed(claim: Claim, said: Assessed, every: list[Part]) -> list[Part]:
     """Parts of the sentence that lie nearer to this fracture than to another."""
-    others = [
-        c for c in said.claims if c is not claim and FindingName.FRACTURE in c.names
-    ]
+    others = [c for c in said.claims if c is not claim and FindingName.FRACTURE in c.names]
     return [
         p
         for p in every
@@ -353,6 +211,11 @@ def merge(found: list[Instance]) -> list[Instance]:
         else:
             _absorb(twin, instance)
     return [k for k in kept if not _sum_of_others(k, kept)]
+
+
+def covers(whole: Instance, part: Instance) -> bool:
+    """Whether ``part`` says nothing of an occurrence that ``whole`` does not."""
+    return _compatible(whole, part) and _told(part) <= _told(whole)
 
 
 def _compatible(a: Instance, b: Instance) -> bool:
@@ -381,7 +244,7 @@ def _absorb(a: Instance, b: Instance) -> None:
 
 
 def _sum_of_others(one: Instance, every: list[Instance]) -> bool:
-    """ "bilateral rib fractures (left 6th, right 8th)": the two tell it all."""
+    """Example: "bilateral rib fractures (left 6th, right 8th)": the two tell it all."""
     if one.side is not Side.BILATERAL or one.ribs:
         return False
     sides = {o.side for o in every if o is not one and o.bone in (one.bone, None)}

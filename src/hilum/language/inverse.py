@@ -23,6 +23,8 @@ _COLUMN: dict[Language, int] = {"en": 0, "zh": 1}
 _RIBS = range(1, 13)
 # Longer than any sentence the template writes with a dozen ribs.
 _LONGEST = 200
+
+
 def read(sentence: str, language: Language) -> Exact | None:
     """The finding a template sentence, full stop included, was written from; None: not one."""
     if not sentence.endswith(_STOP[language]) or len(sentence) > _LONGEST:

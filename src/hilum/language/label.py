@@ -8,19 +8,27 @@ stands: present over uncertain over absent (CheXpert, Irvin et al., AAAI 2019).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from hilum.codes import Code, HilumError
 from hilum.findings import FINDINGS, Finding, FindingName, Instance, Status, with_parents
 from hilum.language import inverse
-from hilum.language.instances import Part, locate, merge, parts
-from hilum.language.scope import Assessed, Claim, Mention, assess, mentions
+from hilum.language.instances import covers, locate, merge
+from hilum.language.places import Before, Part, parts
+from hilum.language.scope import Assessed, Mention, assess, mentions
 from hilum.language.words import Sentence, fold, language_of, sentences
 from hilum.report import LANGUAGES, Language
 
 # Longer than any report: about 200 pages.
 LONGEST = 400_000
+_RATIO = re.compile(
+    r"(?:心胸比(?:例|率)?|ctr|cardiothoracic ratio)[^\d。.;,]{0,12}?(0?\.\d{1,3})(?![\d/])"
+)
+# Controls, lone surrogates and what decoders put for bytes they cannot read.
+_ODD = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\ufffd\ud800-\udfff]")
 _ORDER = (Status.PRESENT, Status.UNCERTAIN, Status.ABSENT)
 _NO = FindingName.NO_FINDING
 _PARENTS = {name: row.parent for name, row in FINDINGS.items() if row.parent}
@@ -73,8 +81,8 @@ def read(text: str, language: Language | None = None) -> Reading:
     said: list[Said] = []
     normal: Said | None = None
     folded = fold(text)
-    before: list[Part] = []
-    for sentence in sentences(text):
+    before: Before = _nothing
+    for sentence in sentences(text, folded):
         spoken = language or language_of(text[sentence.start : sentence.end])
         exact = inverse.read(text[sentence.start : sentence.end], spoken)
         if exact is not None:
@@ -82,14 +90,18 @@ def read(text: str, language: Language | None = None) -> Reading:
             continue
         assessed = assess(sentence, spoken, mentions(sentence.tokens, spoken))
         said += _free(assessed, sentence, folded, before, spoken)
+        said += _ratio(folded, sentence)
         claim = next((c for c in assessed.claims if c.normal), None)
         if claim is not None and normal is None:
             normal = Said(_NO, Status.PRESENT, (claim.start, claim.end), claim.cue)
-        before = parts(assessed, folded, (sentence.start, sentence.end), spoken)
+        bounds = (sentence.start, sentence.end)
+        before = partial(parts, assessed, folded, bounds, spoken)
     findings = _combine(said)
     if normal is not None and not any(_speaks_against_normal(f) for f in findings):
         said.append(normal)
-        findings.append(Finding(name=_NO, status=Status.PRESENT, instances=[Instance(span=normal.span)]))
+        findings.append(
+            Finding(name=_NO, status=Status.PRESENT, instances=[Instance(span=normal.span)])
+        )
     if not findings and language is not None and language_of(text) != language:
         return Reading([], [], Code.LANGUAGE_MISMATCH)
     return Reading(findings, said)
@@ -101,7 +113,7 @@ def assertion(text: str, span: tuple[int, int], language: Language | None = None
     For any term, in the lexicon or not. Words outside every sentence that speaks (an
     indication, a recommendation) count as uncertain: nothing is asserted of them.
     """
-    for sentence in sentences(text):
+    for sentence in sentences(text, fold(text)):
         if not (sentence.start <= span[0] < sentence.end):
             continue
         spoken = language or language_of(text[sentence.start : sentence.end])
@@ -117,13 +129,17 @@ def assertion(text: str, span: tuple[int, int], language: Language | None = None
     return Status.UNCERTAIN
 
 
+def _nothing() -> list[Part]:
+    return []
+
+
 def _unfit(text: str) -> Code | None:
     if not text.strip():
         return Code.TEXT_EMPTY
     if len(text) > LONGEST:
         return Code.TEXT_TOO_LONG
     sample = text[:20_000]
-    odd = sum(not c.isprintable() and not c.isspace() or c == "\ufffd" for c in sample)
+    odd = len(_ODD.findall(sample))
     return Code.TEXT_UNREADABLE if odd * 10 > len(sample) else None
 
 
@@ -139,7 +155,7 @@ def _free(
     assessed: Assessed,
     sentence: Sentence,
     folded: str,
-    before: list[Part],
+    before: Before,
     language: Language,
 ) -> Iterator[Said]:
     bounds = (sentence.start, sentence.end)
@@ -154,6 +170,17 @@ def _free(
             yield Said(name, claim.status, span, claim.cue, instances, weak=claim.weak)
 
 
+def _ratio(folded: str, sentence: Sentence) -> Iterator[Said]:
+    """The cardiothoracic ratio: to 0.5 normal (Danzer 1919), from 0.58 enlarged, else hedged."""
+    for match in _RATIO.finditer(folded, sentence.start, sentence.end):
+        ratio = float(match[1])
+        status = Status.ABSENT if ratio <= 0.5 else Status.UNCERTAIN
+        status = Status.PRESENT if ratio >= 0.58 else status
+        span = match.span()
+        places = [] if status is Status.ABSENT else [Instance(span=span)]
+        yield Said(FindingName.CARDIOMEGALY, status, span, None, places)
+
+
 def _combine(said: list[Said]) -> list[Finding]:
     """One finding a name: its strongest status, with the occurrences that have it."""
     bynames: dict[FindingName, list[Said]] = {}
@@ -165,9 +192,8 @@ def _combine(said: list[Said]) -> list[Finding]:
         status = min((s.status for s in strong), key=_ORDER.index)
         exact = [i for s in strong if s.literal for i in s.instances]
         free = [i for s in strong if not s.literal and s.status is status for i in s.instances]
-        found[name] = Finding(
-            name=name, status=status, instances=[*exact, *merge(free)] if free else exact
-        )
+        more = [i for i in merge(free) if not any(covers(e, i) for e in exact)] if free else []
+        found[name] = Finding(name=name, status=status, instances=exact + more)
     _tell_parents(found, (s.name for s in said if not s.literal))
     return with_parents(list(found.values()))
 
@@ -188,8 +214,6 @@ def _tell_parents(found: dict[FindingName, Finding], free: Iterable[FindingName]
 
 
 def _speaks_against_normal(finding: Finding) -> bool:
-    return (
-        finding.name is _NO
-        or finding.status is not Status.ABSENT
-        and finding.name is not FindingName.SUPPORT_DEVICES
+    return finding.name is _NO or (
+        finding.status is not Status.ABSENT and finding.name is not FindingName.SUPPORT_DEVICES
     )

@@ -56,7 +56,7 @@ class Assessed:
     denied: set[int] = field(default_factory=set)
 
 
-def mentions(tokens: Sequence[Token], language: Language) -> list[Mention]:
+def mentions(tokens: Sequence[Token], language: str) -> list[Mention]:
     """The longest terms from left to right; commas are mentions too."""
     root = lexicon.trie(language)
     found: list[Mention] = []
@@ -101,8 +101,16 @@ def _rules() -> dict[tuple[str, str], tuple[FindingName, Status]]:
     return {(organ, state): (FindingName(n), Status(s)) for organ, state, n, s in rows}
 
 
+# Words for what is there: nobody denies an old fracture or a stable nodule.
+_STANDING = ("stable", "old", "healing")
 # A state under a negation; what is not here says nothing then.
-_DENIED = {"enlarged": "normal", "widened": "normal", "abnormal": "normal", "blunted": "clear", "thickened": "thin"}
+_DENIED = {
+    "enlarged": "normal",
+    "widened": "normal",
+    "abnormal": "normal",
+    "blunted": "clear",
+    "thickened": "thin",
+}
 
 
 def assess(sentence: Sentence, language: Language, found: list[Mention]) -> Assessed:
@@ -134,6 +142,7 @@ class _Reader:
         self.organs: list[tuple[int, Mention]] = []
         self.state: tuple[str, Mention] | None = None  # an adjective that waits for its organ
         self.described: list[Claim] = []  # organs of this segment that such an adjective took
+        self.described_last: list[tuple[int, Mention]] = []
         self.listing = False
         self.settled = False  # "no change in A or B": both are there
         self.denial: Mention | None = None  # the last "no abnormality"
@@ -161,7 +170,7 @@ class _Reader:
         self._add(claim)
 
     def _hardware(self, mention: Mention) -> bool:
-        """ "catheter fracture": no bone is broken."""
+        """Example: "catheter fracture": no bone is broken."""
         last = self.claims[-1] if self.claims else None
         return (
             mention.value == "fracture"
@@ -171,7 +180,7 @@ class _Reader:
         )
 
     def on_disease(self, at: int, mention: Mention) -> None:
-        """ "acute disease": the chest is normal where that is denied."""
+        """Example: "acute disease": the chest is normal where that is denied."""
         if self.negation is not None and not self.silent:
             claim = Claim((), Status.ABSENT, mention.start, mention.end, at, normal=True)
             claim.cue = (self.negation.start, self.negation.end)
@@ -215,9 +224,7 @@ class _Reader:
             self.denied.add(at)
             state = _DENIED.get(state, "")
         if self.organs:
-            for place, organ in self.organs:
-                self._organ_claim(place, organ, state, mention)
-            self.organs = []
+            self._describe(self.organs, state, mention)
         elif self.described and self.verb:
             for claim in self.described:
                 rule = _rules().get(("mediastinum" if claim.weak else "heart", state))
@@ -225,12 +232,17 @@ class _Reader:
                     continue
                 claim.status = rule[1]
             self.described = []
+        elif self.described_last and at and self.found[at - 1].kind == "and":
+            self._describe(self.described_last, state, mention)  # "stable and normal"
         else:
             self.state = (state, mention)
 
-    def _organ_claim(
-        self, at: int, organ: Mention, state: str, mention: Mention
-    ) -> Claim | None:
+    def _describe(self, organs: list[tuple[int, Mention]], state: str, mention: Mention) -> None:
+        for at, organ in organs:
+            self._organ_claim(at, organ, state, mention)
+        self.organs, self.described_last = [], organs
+
+    def _organ_claim(self, at: int, organ: Mention, state: str, mention: Mention) -> Claim | None:
         """Add what the state means for the organ; a term may name several organs."""
         claim = None
         start, end = min(organ.start, mention.start), max(organ.end, mention.end)
@@ -258,32 +270,34 @@ class _Reader:
         self.negation, self.doubt = None, mention
 
     def on_list(self, at: int, mention: Mention) -> None:
-        """ "differential includes": a hedge over an enumeration."""
+        """Example: "differential includes": a hedge over an enumeration."""
         self.on_uncertain(at, mention)
         self.listing = self.doubt is mention
 
     def on_such_as(self, at: int, mention: Mention) -> None:
-        """ "无异常，如肺炎": what was denied in general is denied one by one."""
+        """Example: "无异常，如肺炎": what was denied in general is denied one by one."""
         if at and self.found[at - 1].kind == "comma" and self.denial is not None:
             self.negation, self.negated_segment = self.denial, self.segment
 
     def on_affirm(self, at: int, mention: Mention) -> None:
-        """ "no change in": no negation, and an "or" after it is no alternative."""
+        """Example: "no change in": no negation, and an "or" after it is no alternative."""
         self.settled = True
 
     def on_choice(self, at: int, mention: Mention) -> None:
-        """ "versus": hedges what is before and after it."""
-        if self.claims and self.claims[-1].status is Status.PRESENT:
-            if self.claims[-1].segment == self.segment and not self.claims[-1].normal:
-                self.claims[-1].status = Status.UNCERTAIN
-                self.claims[-1].cue = (mention.start, mention.end)
+        """Example: "and/or": hedges what is before and after it."""
+        last = self.claims[-1] if self.claims else None
+        near = last is not None and last.segment == self.segment and not last.normal
+        if near and last is not None and last.status is Status.PRESENT:
+            last.status, last.cue = Status.UNCERTAIN, (mention.start, mention.end)
         if self.negation is None:
             self.doubt = mention
 
     def on_uncertain_both(self, at: int, mention: Mention) -> None:
         """Hedges what it follows, or else what follows it."""
         last = self.claims[-1] if self.claims else None
-        touching = last is not None and mention.start - last.end <= 1
+        touching = (
+            last is not None and last.segment == self.segment and mention.start - last.end <= 1
+        )
         if not touching and self._finding_ahead(at):
             self.on_uncertain(at, mention)
         else:
@@ -367,13 +381,14 @@ class _English(_Reader):
         self.verb = self.told = self.choice = self.settled = False
 
     def on_and(self, at: int, mention: Mention) -> None:
-        """ "no effusion and the heart is normal": a statement of its own."""
+        """Example: "no effusion and the heart is normal": a statement of its own."""
         ahead = [m.kind for m in self._ahead(at)]
-        if "organ" in ahead and "state" in ahead[ahead.index("organ") :]:
+        standing = at + 1 < len(self.found) and self.found[at + 1].value in _STANDING
+        if standing or ("organ" in ahead and "state" in ahead[ahead.index("organ") :]):
             self.negation = self.doubt = None
 
     def on_with(self, at: int, mention: Mention) -> None:
-        """ "no cardiomegaly with small effusions"."""
+        """Example: "no cardiomegaly with small effusions"."""
         last = self.claims[-1] if self.claims else None
         if self.negation and last and last.start > self.negation.start and not self.silent:
             self.negation = None
@@ -386,7 +401,7 @@ class _English(_Reader):
         if not ahead:
             return self.negation is not None or self.listing or self._listed_later(at)
         first, kinds = ahead[0], {m.kind for m in ahead}
-        if first.kind in ("or", "choice"):
+        if first.kind in ("or", "choice", "versus"):
             return True
         if {"organ", "state"} <= kinds or "stop" in kinds or shut:
             return False
@@ -394,7 +409,7 @@ class _English(_Reader):
             return "verb" not in kinds and (self.listing or self._listed_later(at))
         if "or" in kinds and "verb" not in kinds:
             return True
-        if first.kind == "new" or first.value == "stable":
+        if first.kind == "new" or first.value in _STANDING:
             return self._listed_later(at)
         return not kinds & {"verb", "uncertain"}
 
@@ -428,14 +443,14 @@ class _Chinese(_Reader):
         self.negation = self.doubt = None
 
     def on_negate(self, at: int, mention: Mention) -> None:
-        """ "气胸、积液都没有": at the end of a segment it denies what was before it."""
+        """Example: "气胸、积液都没有": at the end of a segment it denies what was before it."""
         if self._reach() and not any(m.kind not in ("seen", "verb") for m in self._ahead(at)):
             self.on_negate_after(at, mention)
         else:
             super().on_negate(at, mention)
 
     def on_undisplaced(self, at: int, mention: Mention) -> None:
-        """ "没有移位的骨折" denies the fracture; after it, it tells of the fragments."""
+        """Example: "没有移位的骨折" denies the fracture; after it, it tells of the fragments."""
         if self._finding_ahead(at):
             self.on_negate(at, mention)
 
@@ -444,5 +459,5 @@ class _Chinese(_Reader):
         self.silent = True
 
     def on_with(self, at: int, mention: Mention) -> None:
-        """ "肺不张伴积液可能": the hedge that follows is about what comes after 伴."""
+        """Example: "肺不张伴积液可能": the hedge that follows is about what comes after 伴."""
         self.behind = len(self.claims)

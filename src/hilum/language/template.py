@@ -87,10 +87,14 @@ def write(findings: list[Finding], language: Language) -> str:
     """
     if language not in FIXED:
         raise HilumError(Code.LANGUAGE_UNSUPPORTED, language, "choose en or zh")
-    by_child = {FINDINGS[f.name].parent for f in findings if f.present}
-    said = [f for f in findings if f.instances or f.name not in by_child]
-    sentences = [s for f in said for s in sentence(f, language)]
+    sentences = [s for f in to_say(findings) for s in sentence(f, language)]
     return (" " if language == "en" else "").join(sentences)
+
+
+def to_say(findings: list[Finding]) -> list[Finding]:
+    """The findings that need a sentence: a parent is told by its child where it has no place."""
+    by_child = {FINDINGS[f.name].parent for f in findings if f.present}
+    return [f for f in findings if f.instances or f.name not in by_child]
 
 
 def sentence(finding: Finding, language: Language) -> list[str]:

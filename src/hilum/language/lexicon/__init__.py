@@ -14,7 +14,6 @@ from importlib import resources
 from typing import Any
 
 from hilum.language.words import words
-from hilum.report import Language
 
 Tag = tuple[str, str]
 # token -> next node; "" -> the tags of the term that ends here
@@ -24,7 +23,7 @@ _CHOICE = re.compile(r"\(([^()]*)\)")
 
 
 @cache
-def trie(language: Language) -> Trie:
+def trie(language: str) -> Trie:
     """Every term of a language as a tree of tokens."""
     root: Trie = {}
     for tag, term in terms(language):
@@ -35,7 +34,7 @@ def trie(language: Language) -> Trie:
     return root
 
 
-def terms(language: Language) -> Iterator[tuple[Tag, str]]:
+def terms(language: str) -> Iterator[tuple[Tag, str]]:
     """Every tag with every spelling of its terms, in the files' order; the first tag wins."""
     folder = resources.files(__name__).joinpath(language)
     for file in sorted(folder.iterdir(), key=lambda f: f.name):

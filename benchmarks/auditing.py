@@ -1,0 +1,198 @@
+"""How well `hilum.language.audit` finds translations that change the medicine.
+
+    python -m benchmarks.auditing
+
+1. Pairs of gold: recall and precision of "unfaithful". A pair counts as caught only where an
+   error of the audit overlaps a named gold error: its words or its rendering.
+2. Corruptions: one injected into each faithful pair of gold, kind by kind; the share caught,
+   and the share of untouched faithful pairs that raise an alarm.
+3. Seconds for every pair of the caption set. Gold: HILUM_DEV_DATA. Last line: JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.labeling import DATA, half, lines_of, read_captions, score
+from hilum.language.audit import Audit, audit
+
+Corrupt = Callable[[str, random.Random], str | None]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--half", choices=["a", "b", "both"], default="both")
+    parser.add_argument("--errors", action="store_true", help="name the pairs judged wrongly")
+    args = parser.parse_args()
+    if not DATA.is_dir():
+        raise SystemExit(f"no gold at {DATA}; set HILUM_DEV_DATA")
+    texts = {lang: read_captions(lang) for lang in ("en", "zh")}
+    pairs = [p for p in gold() if args.half in ("both", half(p["study"]))]
+    figures = {**on_gold(pairs, texts, args.errors), **on_corruptions(pairs, texts, args.errors)}
+    for name, s in figures.items():
+        print(f"{name:28} {s['value']:.4f}  {s['low']:.3f} to {s['high']:.3f}  n {s['n']:.0f}")
+    seconds, count = speed()
+    print(f"{count} pairs in {seconds:.1f} s of one core")
+    out = {name: s["value"] for name, s in figures.items()}
+    print(json.dumps({**out, "pairs": count, "seconds": round(seconds, 1)}))
+
+
+def gold() -> list[dict[str, Any]]:
+    """Every pair once: the two files overlap in no study."""
+    rows = []
+    for name in ("findings", "fracture"):
+        rows += list(lines_of(f"openi/{name}_gold_en_zh.jsonl"))
+    return rows
+
+
+def on_gold(
+    pairs: list[dict[str, Any]], texts: dict[str, dict[str, str]], errors: bool
+) -> dict[str, Any]:
+    named = said = right = unfaithful = alarms = 0
+    for row in pairs:
+        source, target = texts["en"][row["study"]], texts["zh"][row["study"]]
+        found = audit(source, target, "en", "zh")
+        said += not found.faithful
+        unfaithful += not row["translation_faithful"]
+        if row["translation_faithful"]:
+            alarms += not found.faithful
+        elif not found.faithful:
+            right += 1
+            named += any(caught(e, found, source, target) for e in row["errors"])
+        if errors and found.faithful != row["translation_faithful"]:
+            print(f"  gold {row['study']}: faithful is {row['translation_faithful']}")
+    return {
+        "recall_of_named_errors": score(named, unfaithful),
+        "recall_unfaithful": score(right, unfaithful),
+        "precision_unfaithful": score(right, said),
+        "false_alarms": score(alarms, len(pairs) - unfaithful),
+    }
+
+
+def caught(error: str, found: Audit, source: str, target: str) -> bool:
+    """Whether an error of the audit is about the words a gold error names."""
+    told, _, wrong = error.partition("->")
+    told_words = set(re.findall(r"[a-z]{4,}", told.split("]")[-1].lower()))
+    wrong_words = "".join(re.findall(r"[\u3400-\u9fff]", wrong.partition("(")[0]))
+    for e in found.errors:
+        words = (
+            set(re.findall(r"[a-z]{4,}", source[slice(*e.source)].lower())) if e.source else set()
+        )
+        there = target[slice(*e.target)] if e.target else ""
+        if len(words) <= 4 and words & told_words:
+            return True
+        if len(there) <= 12 and there and (there in wrong_words or wrong_words in there):
+            return True
+    return False
+
+
+def swap(pattern: str, *into: str) -> Corrupt:
+    """Replaces one match of the pattern with one of ``into``."""
+
+    def corrupt(text: str, rng: random.Random) -> str | None:
+        found = list(re.finditer(pattern, text))
+        if not found:
+            return None
+        chosen = rng.choice(found)
+        return text[: chosen.start()] + chosen.expand(rng.choice(into)) + text[chosen.end() :]
+
+    return corrupt
+
+
+_FINDING = "气胸|胸腔积液|骨折|肺炎|水肿|结节|肿块|肺不张|固结|浸润|实变"
+
+
+def turned(text: str, rng: random.Random) -> str | None:
+    found = list(re.finditer("[左右]", text))
+    if not found:
+        return None
+    at = rng.choice(found).start()
+    return text[:at] + ("右" if text[at] == "左" else "左") + text[at + 1 :]
+
+
+def shifted(text: str, rng: random.Random) -> str | None:
+    found = list(re.finditer(r"第(\d{1,2})(?=[^。，]{0,8}肋)", text))
+    if not found:
+        return None
+    m = rng.choice(found)
+    return text[: m.start(1)] + str(int(m[1]) % 12 + 1) + text[m.end(1) :]
+
+
+def dropped(text: str, rng: random.Random) -> str | None:
+    """Leaves out a sentence that alone names a finding."""
+    parts = text.split("。")
+    for k in rng.sample(range(len(parts)), len(parts)):
+        names = set(re.findall(_FINDING, parts[k]))
+        rest = "。".join(parts[:k] + parts[k + 1 :])
+        if any(name not in rest for name in names):
+            return rest
+    return None
+
+
+CORRUPTIONS: dict[str, Corrupt] = {
+    "negation": swap(rf"没有(?=[^。，有]{{0,6}}(?:{_FINDING}))|未见(?={_FINDING})", "有"),
+    "negation_added": swap(r"(?<![没未])有(?=[^。，没]{0,8}(?:骨折|结节|肉芽肿))", "没有"),
+    "certainty": swap(rf"可能(?:是|代表|有|提示|存在)?(?=[^。，]{{0,8}}(?:{_FINDING}))", "确定有"),
+    "certainty_added": swap(rf"(?<!没)有(?=[^。，没]{{0,6}}(?:{_FINDING}))", "可能有"),
+    "side": turned,
+    "anatomy": swap("肺门|肺尖|锁骨|肱骨|纵[隔膈]|主动脉|膈肌|胸椎", "肝脏", "肾脏", "膀胱"),
+    "organ": swap("心脏|肺部", "肝脏", "肾脏"),
+    "rib_number": shifted,
+    "stage": swap("陈旧性|陈旧|旧的?(?=[^。]{0,4}骨折)|愈合的", "急性"),
+    "severity": swap("轻度|轻微|轻中度", "重度"),
+    "device": swap("导管|起搏器|夹子?|胸管", "气管"),
+    "finding": swap("气胸|胸腔积液|肺不张|固结|骨折", "囊肿", "支气管扩张"),
+    "omission": dropped,
+    "addition": lambda text, rng: (
+        text + rng.choice(["右侧可见气胸。", "左肺有肿块。", "可见锁骨骨折。"])
+    ),
+    "chat_residue": lambda text, rng: text + "如果您有任何问题，请随时联系我们。",
+}
+
+
+def on_corruptions(
+    pairs: list[dict[str, Any]], texts: dict[str, dict[str, str]], errors: bool
+) -> dict[str, Any]:
+    """Corruptions of pairs that gold calls faithful and that raise no alarm untouched."""
+    rng = random.Random(5)
+    faithful = [row["study"] for row in pairs if row["translation_faithful"]]
+    figures = {}
+    for kind, corrupt in CORRUPTIONS.items():
+        tried = seen = 0
+        for study in faithful:
+            source, target = texts["en"][study], texts["zh"][study]
+            before = audit(source, target, "en", "zh")
+            wrong = corrupt(target, rng)
+            if wrong is None or wrong == target or not before.faithful:
+                continue
+            after = audit(source, wrong, "en", "zh")
+            hit = not after.faithful or len(after.errors) > len(before.errors)
+            tried += 1
+            seen += hit
+            if errors and not hit:
+                print(f"  {kind} {study}: not seen")
+        figures[f"caught_{kind}"] = score(seen, tried)
+    return figures
+
+
+def speed() -> tuple[float, int]:
+    rows = {}
+    for lang in ("en", "zh"):
+        text = (DATA / f"openi/xrayglm_openi_{lang}.json").read_text(encoding="utf-8")
+        rows[lang] = [row["caption"] for row in json.loads(text)["annotations"]]
+    begun = time.process_time()
+    for source, target in zip(rows["en"], rows["zh"], strict=True):
+        audit(source, target, "en", "zh")
+    return time.process_time() - begun, len(rows["en"])
+
+
+if __name__ == "__main__":
+    main()

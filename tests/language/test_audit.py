@@ -1,0 +1,164 @@
+"""Audits of made-up pairs: every kind of error is named, and faithful renderings pass."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hilum.codes import Code
+from hilum.findings import Finding, FindingName, Instance, Side, Status
+from hilum.language import audit, write
+from hilum.language.audit import Kind, concepts
+from hilum.language.lexicon import terms
+from hilum.language.survey import page, survey
+
+SOURCE = (
+    "Mild left pleural effusion. No pneumothorax. Healed right 5th rib fracture. Possible nodule."
+)
+TARGET = "左侧轻度胸腔积液。没有气胸。右侧第5肋骨骨折已愈合。可能有结节。"
+
+
+def kinds(target: str, source: str = SOURCE) -> set[str]:
+    return {e.kind.value for e in audit(source, target).errors}
+
+
+def test_a_faithful_pair_has_no_errors() -> None:
+    verdict = audit(SOURCE, TARGET)
+    assert verdict.faithful
+    assert verdict.errors == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ("没有气胸", "有气胸", Kind.NEGATION),
+        ("可能有结节", "有结节", Kind.CERTAINTY),
+        ("骨折已愈合", "可能骨折已愈合", Kind.CERTAINTY),
+        ("左侧轻度", "右侧轻度", Kind.SIDE),
+        ("右侧第5", "左侧第5", Kind.SIDE),
+        ("第5肋骨", "第6肋骨", Kind.ANATOMY),
+        ("肋骨骨折", "锁骨骨折", Kind.ANATOMY),
+        ("已愈合", "，新鲜", Kind.STAGE),
+        ("轻度", "重度", Kind.SEVERITY),
+        ("没有气胸。", "没有气孔。", Kind.FINDING),
+        ("胸腔积液", "渗出", Kind.FINDING),
+        ("可能有结节。", "", Kind.OMISSION),
+        ("可能有结节。", "可能有结节。右侧肺不张。", Kind.ADDITION),
+        ("可能有结节。", "可能有结节。肝脏增大。", Kind.ANATOMY),
+        ("可能有结节。", "可能有结节。见起搏器。", Kind.DEVICE),
+        ("可能有结节。", "可能有结节。如果您有任何问题，请联系我们。", Kind.CHAT_RESIDUE),
+    ],
+)
+def test_each_kind_is_named(old: str, new: str, kind: Kind) -> None:
+    wrong = TARGET.replace(old, new)
+    assert wrong != TARGET
+    verdict = audit(SOURCE, wrong)
+    assert not verdict.faithful
+    found = kinds(wrong)
+    alike = {Kind.OMISSION: {"finding"}, Kind.ADDITION: {"finding"}, Kind.STAGE: {"stage"}}
+    assert found & ({kind.value} | alike.get(kind, set()))
+
+
+def test_an_error_points_at_the_words_and_says_what_to_write() -> None:
+    source, target = "No consolidation is seen.", "没有看到合并症。"
+    (error,) = audit(source, target).errors
+    assert source[slice(*error.source)] == "consolidation"  # type: ignore[misc]
+    assert target[slice(*error.target)] == "合并症"  # type: ignore[misc]
+    assert (error.kind, error.suggestion) == (Kind.FINDING, "实变")
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("The hilar contours are normal.", "肺门轮廓正常。"),
+        ("No acute cardiopulmonary abnormality.", "没有急性心肺异常。"),
+        ("Old fracture of the left clavicle.", "左锁骨陈旧性骨折。"),
+        ("The lungs are clear.", "肺部清晰。"),
+        ("A 4 cm mass is seen in the right upper lobe.", "右上叶可见4厘米肿块。"),
+    ],
+)
+def test_faithful_renderings_pass(source: str, target: str) -> None:
+    assert audit(source, target).errors == []
+    assert audit(target, source).faithful
+
+
+def test_residue_that_the_source_has_too_is_named_and_no_infidelity() -> None:
+    verdict = audit("No fracture. Please feel free to contact us.", "没有骨折。请随时联系我们。")
+    assert verdict.faithful
+    assert [e.kind for e in verdict.errors] == [Kind.CHAT_RESIDUE]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        ("", TARGET, Code.TEXT_EMPTY),
+        (SOURCE, "", Code.TEXT_EMPTY),
+        (SOURCE, "\0\1\2\3", Code.TEXT_UNREADABLE),
+        (SOURCE, "x" * 500_000, Code.TEXT_TOO_LONG),
+    ],
+)
+def test_what_cannot_be_read_is_not_called_faithful(source: str, target: str, reason: Code) -> None:
+    verdict = audit(source, target)
+    assert (verdict.faithful, verdict.errors, verdict.reason) == (False, [], reason)
+
+
+plain = st.lists(
+    st.sampled_from(
+        [FindingName.PNEUMOTHORAX, FindingName.PLEURAL_EFFUSION, FindingName.ATELECTASIS]
+    ),
+    unique=True,
+    min_size=1,
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(plain, st.sampled_from(Status), st.sampled_from([Side.LEFT, Side.RIGHT]))
+def test_the_templates_languages_agree(
+    names: list[FindingName], status: Status, side: Side
+) -> None:
+    places = [] if status is Status.ABSENT else [Instance(side=side)]
+    findings = [Finding(name=n, status=status, instances=places) for n in names]
+    assert audit(write(findings, "en"), write(findings, "zh")).faithful
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_two_texts_are_compared(source: str, target: str) -> None:
+    for error in audit(source, target).errors:
+        for text, span in ((source, error.source), (target, error.target)):
+            assert span is None or 0 <= span[0] < span[1] <= len(text)
+
+
+def test_every_concept_has_words_in_both_languages() -> None:
+    known = {
+        lang: {
+            name
+            for (kind, value), _ in terms(f"concepts_{lang}")
+            for name in (kind, *value.split())
+        }
+        for lang in ("en", "zh")
+    }
+    assert set(concepts()) <= known["en"] & known["zh"]
+    suspects = {n for n in known["zh"] if n.startswith("!")}
+    assert {n[1:] for n in suspects} <= set(concepts())
+
+
+def test_a_survey_counts_and_shows() -> None:
+    rows = [
+        ("1", SOURCE, TARGET),
+        ("2", SOURCE, TARGET.replace("左侧", "右侧")),
+        ("3", "No <b> mass.", ""),
+    ]
+    found = survey(rows)
+    figures = found.figures()
+    assert figures["pairs"] == 3
+    assert figures["faithful"] == figures["clean"] == 1
+    assert figures["translated_differently"] == 1
+    assert figures["unreadable"] == 1
+    assert figures["kind_side"] == 1
+    assert figures["all_normal"] == 1
+    html = "".join(page(found, "a <title>"))
+    assert "a &lt;title&gt;" in html
+    assert "http" not in html
+    assert '<mark class="error">' in html
