@@ -72,6 +72,10 @@ class Code(StrEnum):
     OUTPUT_EXISTS = "output_exists"
     OUTPUT_BUSY = "output_busy"
     WORKER_LOST = "worker_lost"
+    # A server that was asked and did not answer.
+    REMOTE_UNREACHABLE = "remote_unreachable"
+    REMOTE_INVALID = "remote_invalid"
+    REMOTE_REFUSED = "remote_refused"
     # A mistake in how Hilum was called or installed.
     READER_NOT_FOUND = "reader_not_found"
     READER_INVALID = "reader_invalid"
@@ -208,6 +212,9 @@ SENTENCES: dict[Code, tuple[str, str]] = {
         "the source names no patient; the study stands for one",
         "来源未给出患者，按检查划分",
     ),
+    Code.REMOTE_UNREACHABLE: ("the server does not answer", "服务器无响应"),
+    Code.REMOTE_INVALID: ("the server's answer cannot be understood", "服务器的回答无法解析"),
+    Code.REMOTE_REFUSED: ("the server refuses the request", "服务器拒绝请求"),
     Code.LAYOUT_UNKNOWN: ("no known layout of a data set", "无法识别数据集结构"),
     Code.SOURCE_INVALID: ("the source cannot be read as this layout", "来源不符合该数据集结构"),
     Code.SOURCE_CHANGED: (

@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.server import server
+
+__all__ = ["server"]
+
 MakeFilm = Callable[..., Path]
 
 
