@@ -207,7 +207,7 @@ def test_findings_go_out_and_come_in_by_template(text: str) -> None:
 
 def test_a_text_that_names_nothing_is_set_apart() -> None:
     assert by_template("Two films were taken.", "zh").code is Code.NOTHING_SAID
-    assert by_template("", "en").code is Code.NOTHING_SAID
+    assert by_template("", "en").code is Code.TEXT_EMPTY
 
 
 # -- the command ----------------------------------------------------------------------------------

@@ -110,6 +110,9 @@ def prepare(
         bool, typer.Option("--keep-ids", help="Keep a table's own patient and study ids.")
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a core.")] = 0,
+    ray: Annotated[
+        str | None, typer.Option("--ray", help="Work on a Ray cluster: auto, or host:port.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the card, write nothing.")
     ] = False,
@@ -160,7 +163,7 @@ def prepare(
             opened,
             None if dry_run else out,
             settings,
-            data.processes(workers or _cores()),
+            data.cluster(ray) if ray else data.processes(workers or _cores()),
             progress.watch(),
         )
     _say_notes(given.notes)

@@ -2,7 +2,7 @@
 
 from hilum.data.pair import Film, Pair
 from hilum.data.prepare import Estimate, Fractures, Settings, Watch, prepare
-from hilum.data.run import processes
+from hilum.data.run import cluster, processes
 from hilum.data.sources import LAYOUTS, Given, Source, open_source
 from hilum.data.work import Refusal, Row, Work
 
@@ -19,6 +19,7 @@ __all__ = [
     "Source",
     "Watch",
     "Work",
+    "cluster",
     "open_source",
     "prepare",
     "processes",

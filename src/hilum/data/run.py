@@ -80,3 +80,41 @@ def processes(count: int) -> Spread:
             pool.shutdown(wait=False, cancel_futures=True)
 
     return spread
+
+
+def cluster(address: str) -> Spread:
+    """On a Ray cluster at ``address`` ("auto", "local", host:port or ray://host:port).
+
+    Every node needs Hilum of this version and the source's files at the same paths. A node that
+    is lost costs its batches in flight, which are done again elsewhere. Raises ``extra_missing``
+    and, where the cluster cannot be reached or keeps failing, ``worker_lost``.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        hint = "install it with: pip install 'hilum[ray]'"
+        raise HilumError(Code.EXTRA_MISSING, "ray", hint) from error
+
+    def spread(
+        function: Callable[[list[Pair]], list[Result]], batches: Iterator[list[Pair]]
+    ) -> Iterator[list[Result]]:
+        try:
+            if not ray.is_initialized():
+                ray.init(address, log_to_driver=False, logging_level="ERROR")
+            apart = ray.remote(max_retries=3)(_called)
+            shared = ray.put(function)
+            window = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            waiting = deque(apart.remote(shared, b) for b in islice(batches, window))
+            while waiting:
+                results = ray.get(waiting.popleft())
+                waiting.extend(apart.remote(shared, b) for b in islice(batches, 1))
+                yield results
+        except (ray.exceptions.RayError, ConnectionError, ValueError) as error:
+            detail = f"Ray at {address}: {type(error).__name__}; run the same again"
+            raise HilumError(Code.WORKER_LOST, "", detail) from None
+
+    return spread
+
+
+def _called(function: Callable[[list[Pair]], list[Result]], batch: list[Pair]) -> list[Result]:
+    return function(batch)

@@ -176,9 +176,10 @@ def by_template(text: str, to: Language) -> Translated:
     A text that names nothing, or whose sentences do not read back as the same findings, is set
     apart.
     """
-    findings = [f for f in label(text) if f.name]
+    findings = label(text)
     if not findings:
-        return Translated(text, None, code=Code.NOTHING_SAID)
+        code = Code.NOTHING_SAID if text.strip() else Code.TEXT_EMPTY
+        return Translated(text, None, code=code)
     written = write(findings, to)
     there = {f.name: f.status for f in label(written, to)}
     lost = [f.name.value for f in findings if there.get(f.name) is not f.status]
