@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import pytest
 
 from hilum.cli.main import run
 from hilum.codes import Code, HilumError
+from hilum.data import Given, Work, open_source, prepare
 from hilum.data.translate import Translated, by_template, glossary, translate
 from hilum.engines.remote import Patience, Remote
 from hilum.findings import Status
 from hilum.language import label
-from tests.data.conftest import read_jsonl
+from tests.data.conftest import read_jsonl, write_csv
+from tests.data.test_prepare import SMALL
+from tests.data.test_prepare import rows as rows_of
 from tests.server import Server, hang, raw, say, status
 
 RIGHT = {
@@ -251,6 +255,48 @@ def test_one_way_of_translating_is_asked_for(
 ) -> None:
     assert run(["translate", str(reports), str(tmp_path / "out"), "--to", "zh", *words]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_prepared_dataset_is_translated_row_by_row(
+    table: Path, tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(open_source(table, None, Given()), tmp_path / "en", SMALL)
+    words = ["--to", "zh", "--structured", "--json"]
+    assert run(["translate", str(tmp_path / "en"), str(tmp_path / "zh"), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 12
+    before = {r["study_id"]: r for r in rows_of(tmp_path / "en")}
+    after = {r["study_id"]: r for r in rows_of(tmp_path / "zh")}
+    assert before.keys() == after.keys()
+    for study, row in after.items():
+        assert row["report"]["language"] == "zh"
+        assert "骨折" in row["report"]["findings"]
+        assert row["images"] == before[study]["images"]
+        assert row["split"] == before[study]["split"]
+    assert "zh" in (tmp_path / "zh" / "README.md").read_text(encoding="utf-8")
+    assert run(["translate", str(tmp_path / "en"), str(tmp_path / "zh"), *words]) == 4
+
+
+def test_a_row_whose_part_is_set_apart_goes_to_the_quarantine(
+    tmp_path: Path, server: Server
+) -> None:
+    write_csv(
+        tmp_path / "t.csv",
+        [
+            {"findings": "Left pleural effusion.", "impression": "No pneumothorax."},
+            {"findings": "The heart is enlarged.", "impression": ""},
+        ],
+    )
+    settings = replace(SMALL, work=Work(text_only=True))
+    source = open_source(tmp_path / "t.csv", None, Given(text_only=True))
+    prepare(source, tmp_path / "en", settings)
+    server.replies = [say("右侧胸腔积液。")] * 3
+    server.otherwise = dictionary
+    words = ["--to", "zh", "--endpoint", server.url, "--concurrency", "1"]
+    assert run(["translate", str(tmp_path / "en"), str(tmp_path / "zh"), *words]) == 3
+    (kept,) = rows_of(tmp_path / "zh")
+    (apart,) = read_jsonl(tmp_path / "zh" / "quarantine.jsonl")
+    assert apart["code"] == "translation_unfaithful"
+    assert apart["study_id"] != kept["study_id"]
 
 
 @pytest.mark.slow

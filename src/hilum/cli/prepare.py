@@ -158,7 +158,7 @@ def prepare(
         task=data.Fractures(negatives.value, balance) if task is Task.FRACTURE else None,
         command=_command(source, opened.layout),
     )
-    with _Progress(opened.layout, workers or _cores()) as progress:
+    with _Progress(opened.layout, workers or _cores(), out) as progress:
         card = data.prepare(
             opened,
             None if dry_run else out,
@@ -219,10 +219,18 @@ def _print(card: dict[str, Any], out: Path, *, as_json: bool, dry: str | None) -
         print(f"card: {out / 'README.md'}")
 
 
+def _free(folder: Path) -> float:
+    """Free space in GB where a folder lies, or will."""
+    import shutil
+
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(there).free / 1e9
+
+
 class _Progress:
     """A line on what is ahead, and a bar: studies done, of which quarantined."""
 
-    def __init__(self, layout: str, workers: int) -> None:
+    def __init__(self, layout: str, workers: int, out: Path) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -233,6 +241,7 @@ class _Progress:
         )
 
         self.workers = workers
+        self.out = out
         self.console = Console(stderr=True)
         self.refused = 0
         self.bar = Progress(
@@ -263,7 +272,7 @@ class _Progress:
         size = ahead.studies * ahead.bytes_per_study / 1e9
         self.bar.console.print(
             f"{ahead.studies:,} studies, {ahead.films:,} images: about {size:.1f} GB and "
-            f"{hours:.1f} hours on {self.workers} processes",
+            f"{hours:.1f} hours on {self.workers} processes; {_free(self.out):.1f} GB free",
             highlight=False,
         )
 

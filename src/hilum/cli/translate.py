@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 import os
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,6 @@ from hilum.codes import Code, HilumError
 
 if TYPE_CHECKING:
     from hilum.data.translate import Counts, Translated
-    from hilum.language.texts import Row
 
 SOME_SET_APART = 3
 KEY = "HILUM_API_KEY"
@@ -28,8 +28,10 @@ class To(StrEnum):
 
 
 def translate(
-    texts: Annotated[Path, typer.Argument(help="Reports: txt, csv, tsv, jsonl or json.")],
-    out: Annotated[Path, typer.Argument(help="Folder for translated.jsonl and quarantine.jsonl.")],
+    texts: Annotated[
+        Path, typer.Argument(help="Reports (csv, jsonl, ...), or a prepared dataset.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder for the translations.")],
     to: Annotated[To, typer.Option("--to", help="Language to translate into.")],
     endpoint: Annotated[
         str | None,
@@ -57,13 +59,29 @@ def translate(
     """
     from hilum.data.build import write_whole
     from hilum.data.translate import Counts
+    from hilum.data.translated import is_dataset, texts_of, write_dataset
     from hilum.language.texts import load
 
     if structured == (endpoint is not None):
         raise HilumError(Code.OPTION_INVALID, "--endpoint", "give either this or --structured")
-    rows = load(texts, text_column)
     counts = Counts()
-    done = _translated(rows, out, to, counts, endpoint, model, structured, concurrency, timeout)
+
+    def ask(given: Iterable[str]) -> dict[str, Translated]:
+        different = list(dict.fromkeys(given))
+        return _translated(
+            different, out, to, counts, endpoint, model, structured, concurrency, timeout
+        )
+
+    if is_dataset(texts):
+        command = f"hilum translate {texts.name} {out.name} --to {to.value}"
+        card = write_dataset(texts, out, to.value, ask(texts_of(texts)), command)
+        facts = card["facts"]
+        told: dict[str, object] = {**vars(counts), "rows": sum(facts["rows"].values())}
+        told["rows_set_apart"] = sum(facts["quarantined"].values())
+        print(jsons.dumps(told) if json else _summary(told, out / "README.md"))
+        return SOME_SET_APART if facts["quarantined"] else 0
+    rows = load(texts, text_column)
+    done = ask(row.text for row in rows)
     kept, apart = [], []
     for row in rows:
         one = done[row.text]
@@ -80,12 +98,12 @@ def translate(
     except OSError as error:
         raise HilumError(Code.OUTPUT_UNWRITABLE, out, error.strerror or "") from error
     told = {"texts": len(done), **vars(counts), "rows": len(kept), "rows_set_apart": len(apart)}
-    print(jsons.dumps(told) if json else _summary(told, out))
+    print(jsons.dumps(told) if json else _summary(told, out / "translated.jsonl"))
     return SOME_SET_APART if apart else 0
 
 
 def _translated(
-    rows: list[Row],
+    different: list[str],
     out: Path,
     to: To,
     counts: Counts,
@@ -102,7 +120,6 @@ def _translated(
     from hilum.data.translate import translate as by_endpoint
     from hilum.engines.remote import Patience, Remote
 
-    different = list(dict.fromkeys(row.text for row in rows))
     bar = Progress(
         TextColumn("translating"),
         BarColumn(),
@@ -131,6 +148,6 @@ def _translated(
             return by_endpoint(different, to.value, client, cache, concurrency, step)
 
 
-def _summary(told: dict[str, object], out: Path) -> str:
+def _summary(told: dict[str, object], place: Path) -> str:
     lines = [f"{name.replace('_', ' '):16} {value}" for name, value in told.items()]
-    return "\n".join([*lines, f"translations: {out / 'translated.jsonl'}"])
+    return "\n".join([*lines, f"translations: {place}"])
