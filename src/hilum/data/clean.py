@@ -25,7 +25,8 @@ _WRAPPED = re.compile(r"(?<![.。;；:：!！?？])\n(?!\d{1,2}[.、)]|[\u3400-\
 _OPENING = re.compile(r"(?:(?:[Xx]{3,}|_{2,})[\s,]*)+$")
 # Words that one film cannot show. "Prior" and "previous" of an operation are no comparison.
 _PRIOR = re.compile(
-    r"\b(?:un|not (?:significantly )?)changed\b|\bno (?:\w+ ){0,3}changes?\b|\binterval(?:ly)?\b"
+    r"\b(?:un|not (?:significantly )?)changed\b|\binterval(?:ly)?\b"
+    r"|\bno (?:(?:significant|definite|appreciable|substantial|relevant|obvious|apparent) )*change\b"
     r"|\bcompar(?:ed|ison|ing)\b|\bstable\b|\bagain (?:seen|noted|demonstrated|identified|is|are)\b"
     r"|\bredemonstrat(?:ed|ion)\b"
     r"|\b(?:prior|previous|last|earlier) (?:\w+ ){0,2}(?:exam\w*|stud(?:y|ies)|films?|radiographs?"
@@ -34,10 +35,11 @@ _PRIOR = re.compile(
     r"|\bpreviously (?:seen|noted|described|identified|demonstrated)\b|\bpersist(?:s|ent|ing)?\b"
     r"|\bhas (?:been )?(?:improved|worsened|resolved|increased|decreased|progressed|enlarged)\b"
     r"|\b(?:improv|worsen|resolv)(?:ed|ing|ement)\b|\bnew(?:ly)?\b|\bno longer\b|\bremains?\b"
-    r"|较(?:之?前|上次|旧|老|昨|\d)|与?(?:前|旧|老|上次)(?:次|一次)?(?:片|检查|胸片|影像)|对比|比较|相比|同前"
-    r"|(?:变化不|无(?:明显|显著)?变|未见(?:明显)?变)|没有(?:明显|显著)?(?:的)?(?:改变|变化)"
+    r"|较(?:之?前|上次|旧|老|昨|\d)|与?(?:前|旧|老|上次)(?:次|一次)?(?:片|检查|胸片|影像)|同前"
+    r"|(?:与|和|同)[^。，；]{1,16}(?:比较|对比)|(?:比较|对比)(?:片|影像|检查)|相比"
+    r"|(?:变化不|(?:无|未见)(?:明显|显著)?变化)|没有(?:明显|显著)?(?:的)?(?:改变|变化)"
     r"|(?:之前|以前|此前|先前|既往)(?:的)?(?:\w{0,4})(?:检查|片|影像|研究|报告)|再次(?:显示|看到|见)|仍(?:可见|见|存在)"
-    r"|新(?:发|出现|增)|吸收好转|稳定|复查",
+    r"|新(?:发|出现|增)|吸收好转|稳定",
     re.I,
 )
 # A language model talking to its user.
