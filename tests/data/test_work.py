@@ -199,3 +199,9 @@ def test_a_translation_that_changes_the_medicine_is_refused_or_flagged() -> None
     assert row(work(faithful, TEXT))["flags"] == []
     chat = pair("左侧胸腔积液。您还有其他问题吗？", original="Left pleural effusion.")
     assert row(work(chat, TEXT))["flags"] == [Code.CHAT_RESIDUE]
+
+
+def test_the_bad_film_among_several_is_named(tmp_path: Path) -> None:
+    films = (Film(film(tmp_path / "a.png")), Film(tmp_path / "gone.png"))
+    result = refusal(work(pair(films=films, where="row 7"), Work()))
+    assert result.where == "row 7: gone.png"

@@ -272,8 +272,9 @@ class _Progress:
         size = ahead.studies * ahead.bytes_per_study / 1e9
         self.bar.console.print(
             f"{ahead.studies:,} studies, {ahead.films:,} images: about {size:.1f} GB and "
-            f"{hours:.1f} hours on {self.workers} processes; {_free(self.out):.1f} GB free",
+            f"{hours:.1f} hours, workers: {self.workers}; {_free(self.out):.1f} GB free",
             highlight=False,
+            soft_wrap=True,
         )
 
     def _begun(self, studies: int, done: int) -> None:

@@ -26,7 +26,7 @@ _OPENING = re.compile(r"(?:(?:[Xx]{3,}|_{2,})[\s,]*)+$")
 # Words that one film cannot show. "Prior" and "previous" of an operation are no comparison.
 _PRIOR = re.compile(
     r"\b(?:un|not (?:significantly )?)changed\b|\binterval(?:ly)?\b"
-    r"|\bno (?:(?:significant|definite|appreciable|substantial|relevant|obvious|apparent) )*change\b"
+    r"|\bno (?:(?:significant|definite|appreciable|substantial|relevant|obvious) )*change\b"
     r"|\bcompar(?:ed|ison|ing)\b|\bstable\b|\bagain (?:seen|noted|demonstrated|identified|is|are)\b"
     r"|\bredemonstrat(?:ed|ion)\b"
     r"|\b(?:prior|previous|last|earlier) (?:\w+ ){0,2}(?:exam\w*|stud(?:y|ies)|films?|radiographs?"

@@ -85,12 +85,17 @@ def work(pair: Pair, how: Work) -> Row | Refusal:
     try:
         return _row(pair, how)
     except HilumError as error:
-        where = pair.where or (Path(error.subject).name if error.subject else "")
-        return Refusal(pair.study_id, where, error.code, error.detail)
+        return Refusal(pair.study_id, _where(pair, error), error.code, error.detail)
     except Exception as error:  # a defect that one study brings out stops no other
         if os.environ.get("HILUM_DEBUG", "0") not in ("", "0"):
             raise
         return Refusal(pair.study_id, pair.where, Code.INTERNAL_ERROR, type(error).__name__)
+
+
+def _where(pair: Pair, error: HilumError) -> str:
+    """The place in the source, and the film where it is one of several that was bad."""
+    film = next((f.path.name for f in pair.films if f.path and str(f.path) == error.subject), "")
+    return ": ".join(part for part in (pair.where, film) if part)
 
 
 def _row(pair: Pair, how: Work) -> Row | Refusal:
