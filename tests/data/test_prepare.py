@@ -18,7 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.codes import Code, HilumError
-from hilum.data import Given, Settings, Source, Watch, Work, open_source, prepare, processes
+from hilum.data import (
+    Given,
+    Pair,
+    Settings,
+    Source,
+    Watch,
+    Work,
+    open_source,
+    prepare,
+    processes,
+)
 from hilum.data.build import STATE
 from hilum.data.split import draw
 from tests.data.conftest import film, read_jsonl, write_csv
@@ -274,6 +284,21 @@ def test_kill_nine_and_again_gives_the_same_bytes(table: Path, tmp_path: Path) -
     for name in ("README.md", "card.json"):
         (out / name).write_text((out / name).read_text().replace(" out ", " whole "))
     assert tree(out) == tree(whole)
+
+
+def die(values: dict[str, Any], pair: Pair) -> dict[str, Any]:
+    """A task that ends its process, as the kernel does when memory runs out."""
+    os._exit(9)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_a_code_and_the_run_can_go_on(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    mortal = replace(SMALL, work=replace(SMALL.work, task=die))
+    refuses(Code.WORKER_LOST, source(table), out, mortal, processes(2))
+    prepare(source(table), out, SMALL, processes(2))
+    prepare(source(table), tmp_path / "whole", SMALL)
+    assert tree(out) == tree(tmp_path / "whole")
 
 
 def test_a_source_without_studies_and_impossible_shares_are_refused(

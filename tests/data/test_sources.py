@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hilum.codes import Code, HilumError
-from hilum.data import Given, Pair, open_source
+from hilum.data import Given, Pair, Settings, Work, open_source, prepare
 from hilum.data.sources.table import pseudonym
 from hilum.findings import FindingName
 from tests.data.conftest import film, write_csv
@@ -265,6 +265,14 @@ def test_named_columns_win_and_unknown_ones_are_refused(tmp_path: Path) -> None:
         with pytest.raises(HilumError) as caught:
             pairs(table, None, Given(columns=columns))
         assert caught.value.code is code
+
+
+def test_half_a_surrogate_pair_harms_nobody(tmp_path: Path) -> None:
+    row = '{"study_id": "a\\ud800", "patient": "\\udfff", "report": "Rib \\ud83d fracture."}'
+    (tmp_path / "t.jsonl").write_text(row)
+    source = open_source(tmp_path / "t.jsonl", None, TEXT_ONLY)
+    card = prepare(source, tmp_path / "out", Settings(work=Work(text_only=True)))
+    assert sum(card["facts"]["rows"].values()) == 1
 
 
 def test_a_table_without_texts_says_how_to_name_them(tmp_path: Path) -> None:

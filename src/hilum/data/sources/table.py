@@ -259,4 +259,5 @@ def _text(value: Any) -> str:
         return str(int(value))
     if isinstance(value, list):
         return ";".join(map(str, value))
-    return str(value).strip()
+    # JSON may hold half a surrogate pair, which no file can
+    return str(value).encode("utf-8", "replace").decode().strip()
