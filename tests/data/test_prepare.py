@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,37 @@ def test_kill_nine_and_again_gives_the_same_bytes(table: Path, tmp_path: Path) -
 def die(values: dict[str, Any], pair: Pair) -> dict[str, Any]:
     """A task that ends its process, as the kernel does when memory runs out."""
     os._exit(9)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
+def test_workers_end_with_a_parent_that_was_killed(table: Path, tmp_path: Path) -> None:
+    mark = f"HILUM_TEST_MARK={tmp_path.name}-{os.getpid()}"
+    name, _, value = mark.partition("=")
+    command = [sys.executable, "-m", "hilum.cli.main", "prepare", str(table), str(tmp_path / "out")]
+    child = subprocess.Popen(
+        [*command, "--chunk", "1", "--workers", "2"],
+        env=os.environ | {name: value},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def marked() -> list[str]:
+        found = []
+        for place in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if mark.encode() in place.read_bytes():
+                    found.append(place.parent.name)
+        return found
+
+    while child.poll() is None and not (tmp_path / f"out/{STATE}/chunk-00000.json").is_file():
+        time.sleep(0.002)
+    child.kill()
+    child.wait()
+    ends = time.monotonic() + 20
+    while marked() and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert marked() == []
 
 
 @pytest.mark.slow
