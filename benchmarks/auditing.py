@@ -4,8 +4,9 @@
 
 1. Pairs of gold: recall and precision of "unfaithful". A pair counts as caught only where an
    error of the audit overlaps a named gold error: its words or its rendering.
-2. Corruptions: one injected into each faithful pair of gold, kind by kind; the share caught,
-   and the share of untouched faithful pairs that raise an alarm.
+2. Corruptions: one injected into each faithful pair, kind by kind; the share seen in pairs of
+   gold (`caught`) and in pairs that gold has not read (`unread`), which raise no alarm as they
+   are; `false_alarms`: the share of gold's faithful pairs that raise one.
 3. Seconds for every pair of the caption set. Gold: HILUM_DEV_DATA. Last line: JSON.
 """
 
@@ -22,6 +23,7 @@ from typing import Any
 from benchmarks.labeling import DATA, half, lines_of, read_captions, score
 from hilum.language.audit import Audit, audit
 
+MORE = 800
 Corrupt = Callable[[str, random.Random], str | None]
 
 
@@ -94,11 +96,16 @@ def caught(error: str, found: Audit, source: str, target: str) -> bool:
     return False
 
 
-def swap(pattern: str, *into: str) -> Corrupt:
-    """Replaces one match of the pattern with one of ``into``."""
+def swap(pattern: str, *into: str, plain: bool = False) -> Corrupt:
+    """Replaces one match of the pattern with one of ``into``.
+
+    ``plain``: only where the sentence before it asserts: "if there is a fracture" loses nothing.
+    """
 
     def corrupt(text: str, rng: random.Random) -> str | None:
         found = list(re.finditer(pattern, text))
+        if plain:
+            found = [m for m in found if not _UNSURE.search(text[: m.start()].split("。")[-1])]
         if not found:
             return None
         chosen = rng.choice(found)
@@ -107,6 +114,7 @@ def swap(pattern: str, *into: str) -> Corrupt:
     return corrupt
 
 
+_UNSURE = re.compile("可能|如果|疑|没有证据|看不|不能")
 _FINDING = "气胸|胸腔积液|骨折|肺炎|水肿|结节|肿块|肺不张|固结|浸润|实变"
 
 
@@ -139,9 +147,11 @@ def dropped(text: str, rng: random.Random) -> str | None:
 
 CORRUPTIONS: dict[str, Corrupt] = {
     "negation": swap(rf"没有(?=[^。，有]{{0,6}}(?:{_FINDING}))|未见(?={_FINDING})", "有"),
-    "negation_added": swap(r"(?<![没未])有(?=[^。，没]{0,8}(?:骨折|结节|肉芽肿))", "没有"),
+    "negation_added": swap(
+        r"(?<![没未])有(?=[^。，没]{0,8}(?:骨折|结节|肉芽肿))", "没有", plain=True
+    ),
     "certainty": swap(rf"可能(?:是|代表|有|提示|存在)?(?=[^。，]{{0,8}}(?:{_FINDING}))", "确定有"),
-    "certainty_added": swap(rf"(?<!没)有(?=[^。，没]{{0,6}}(?:{_FINDING}))", "可能有"),
+    "certainty_added": swap(rf"(?<!没)有(?=[^。，没]{{0,6}}(?:{_FINDING}))", "可能有", plain=True),
     "side": turned,
     "anatomy": swap("肺门|肺尖|锁骨|肱骨|纵[隔膈]|主动脉|膈肌|胸椎", "肝脏", "肾脏", "膀胱"),
     "organ": swap("心脏|肺部", "肝脏", "肾脏"),
@@ -161,13 +171,25 @@ CORRUPTIONS: dict[str, Corrupt] = {
 def on_corruptions(
     pairs: list[dict[str, Any]], texts: dict[str, dict[str, str]], errors: bool
 ) -> dict[str, Any]:
-    """Corruptions of pairs that gold calls faithful and that raise no alarm untouched."""
-    rng = random.Random(5)
+    """Corruptions of pairs that raise no alarm untouched: gold's faithful ones, and unread ones."""
     faithful = [row["study"] for row in pairs if row["translation_faithful"]]
+    known = {row["study"] for row in pairs}
+    others = random.Random(7).sample(sorted(set(texts["en"]) - known), MORE)
+    return {
+        **corrupted(faithful, texts, "caught", errors),
+        **corrupted(others, texts, "unread", False),
+    }
+
+
+def corrupted(
+    studies: list[str], texts: dict[str, dict[str, str]], prefix: str, errors: bool
+) -> dict[str, Any]:
+    """The share of corruptions seen, kind by kind."""
+    rng = random.Random(5)
     figures = {}
     for kind, corrupt in CORRUPTIONS.items():
         tried = seen = 0
-        for study in faithful:
+        for study in studies:
             source, target = texts["en"][study], texts["zh"][study]
             before = audit(source, target, "en", "zh")
             wrong = corrupt(target, rng)
@@ -179,7 +201,7 @@ def on_corruptions(
             seen += hit
             if errors and not hit:
                 print(f"  {kind} {study}: not seen")
-        figures[f"caught_{kind}"] = score(seen, tried)
+        figures[f"{prefix}_{kind}"] = score(seen, tried)
     return figures
 
 

@@ -156,7 +156,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Path
     tokenizer = words.make_tokenizer(entries)
     encoder = FilmEncoderConfig(
         image_size=128,
-        channels=(8, 8, 16, 16),
+        channels=(8, 8, 8, 16, 16),
         hidden_size=32,
         detail=16,
         attention_layers=1,

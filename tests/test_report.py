@@ -203,8 +203,10 @@ def test_a_report_keeps_of_a_study_all_but_what_only_a_reader_needs() -> None:
     assert kept.model_dump() == {
         "id": "x",
         "views": [
-            {"path": "a", "position": "PA", "rows": 4, "columns": 3, "mm_per_pixel": 0.2},
-            {"path": "片", "position": None, "rows": 1, "columns": 9, "mm_per_pixel": None},
+            {"path": "a", "position": "PA", "rows": 4, "columns": 3, "mm_per_pixel": 0.2}
+            | {"steps": []},
+            {"path": "片", "position": None, "rows": 1, "columns": 9, "mm_per_pixel": None}
+            | {"steps": []},
         ],
         "context": context.model_dump(),
     }
@@ -280,6 +282,7 @@ def test_the_line_has_exactly_the_house_plans_keys() -> None:
         "rows",
         "columns",
         "mm_per_pixel",
+        "steps",
     }
     assert list(line["gate"]) == ["verdict", "reasons"]
     assert list(line["findings"][0]) == ["name", "status", "probability", "instances"]

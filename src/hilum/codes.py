@@ -22,6 +22,15 @@ class Code(StrEnum):
     TRANSFER_SYNTAX_UNSUPPORTED = "transfer_syntax_unsupported"
     PIXELS_UNDECODABLE = "pixels_undecodable"
     TOO_MANY_PIXELS = "too_many_pixels"
+    ARCHIVE_REFUSED = "archive_refused"
+    DECODER_DIED = "decoder_died"
+    DECODER_TOO_SLOW = "decoder_too_slow"
+    # Files that make no volume of parallel slices.
+    NOT_A_VOLUME = "not_a_volume"
+    MIXED_SERIES = "mixed_series"
+    GEOMETRY_MISSING = "geometry_missing"
+    SLICES_DISAGREE = "slices_disagree"
+    DUPLICATE_SLICES = "duplicate_slices"
     # A film that is read but not for this reader: the study is abstained.
     MODALITY_UNSUPPORTED = "modality_unsupported"
     SEVERAL_FRAMES = "several_frames"
@@ -29,8 +38,13 @@ class Code(StrEnum):
     NOT_A_FRONTAL_VIEW = "not_a_frontal_view"
     NOT_A_CHEST = "not_a_chest"
     FOR_PROCESSING = "for_processing"
-    BLANK_FILM = "blank_film"
     TOO_SMALL = "too_small"
+    BLANK_FILM = "blank_film"
+    SATURATED_FILM = "saturated_film"
+    INVERTED_FILM = "inverted_film"
+    ROTATED_FILM = "rotated_film"
+    NOT_A_FRONTAL_CHEST = "not_a_frontal_chest"
+    BELOW_AGE_LIMIT = "below_age_limit"
     OUTSIDE_READER_DOMAIN = "outside_reader_domain"
     SEVERAL_VIEWS_UNSUPPORTED = "several_views_unsupported"
     # A warning about the grey levels: the film is shown all the same.
@@ -38,10 +52,28 @@ class Code(StrEnum):
     VOI_LUT_INVALID = "voi_lut_invalid"
     MODALITY_LUT_INVALID = "modality_lut_invalid"
     PHOTOMETRIC_MISSING = "photometric_missing"
+    UNUSED_BITS_CLEARED = "unused_bits_cleared"
+    PADDING_LEFT_OUT = "padding_left_out"
+    # A warning about a volume: it is loaded all the same.
+    GANTRY_TILT = "gantry_tilt"
+    MISSING_SLICES = "missing_slices"
     # A remark on a draft.
     TEXT_DISAGREES = "text_disagrees"
     TEXT_CUT = "text_cut"
     READ_OUTSIDE_DOMAIN = "read_outside_domain"
+    PAEDIATRIC = "paediatric"
+    AGE_UNKNOWN = "age_unknown"
+    # A model that cannot be had, opened or used.
+    PRESET_UNKNOWN = "preset_unknown"
+    MODEL_GONE = "model_gone"
+    MODEL_INCOMPLETE = "model_incomplete"
+    MODEL_INVALID = "model_invalid"
+    MODEL_GATED = "model_gated"
+    HUB_UNREACHABLE = "hub_unreachable"
+    LICENCE_FORBIDS = "licence_forbids"
+    REMOTE_CODE_REFUSED = "remote_code_refused"
+    PICKLE_REFUSED = "pickle_refused"
+    TORCHVISION_BROKEN = "torchvision_broken"
     # A text that says nothing that can be read: no findings, with the reason.
     TEXT_EMPTY = "text_empty"
     TEXT_TOO_LONG = "text_too_long"
@@ -118,6 +150,29 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     ),
     Code.PIXELS_UNDECODABLE: ("the pixels cannot be decoded", "像素数据无法解码"),
     Code.TOO_MANY_PIXELS: ("the image is larger than the limit", "图像超过尺寸上限"),
+    Code.ARCHIVE_REFUSED: (
+        "the zip archive is damaged, encrypted or beyond the limits",
+        "压缩包损坏、加密或超出限制",
+    ),
+    Code.DECODER_DIED: (
+        "the process that decodes died on this file",
+        "解码进程在处理该文件时异常退出",
+    ),
+    Code.DECODER_TOO_SLOW: (
+        "decoding took longer than the limit",
+        "解码超过时间上限",
+    ),
+    Code.NOT_A_VOLUME: ("not a volume of slices", "不是由多层图像组成的容积数据"),
+    Code.MIXED_SERIES: ("more than one series", "包含多个序列"),
+    Code.GEOMETRY_MISSING: (
+        "the header does not say where the slice lies",
+        "文件头缺少层面的空间位置信息",
+    ),
+    Code.SLICES_DISAGREE: (
+        "a slice differs from the others of its series",
+        "同一序列中有层面与其他层面不一致",
+    ),
+    Code.DUPLICATE_SLICES: ("several slices lie at the same place", "多个层面位置重复"),
     Code.MODALITY_UNSUPPORTED: (
         "not a projection radiograph (CR or DX)",
         "不是 X 线平片（CR 或 DX）",
@@ -131,7 +186,27 @@ SENTENCES: dict[Code, tuple[str, str]] = {
         "原始探测器数据（FOR PROCESSING），不能直接阅片",
     ),
     Code.BLANK_FILM: ("the film is blank", "图像空白"),
+    Code.SATURATED_FILM: (
+        "over- or underexposed: most of the film is plain black or white",
+        "曝光过度或不足：图像大部分为纯黑或纯白",
+    ),
     Code.TOO_SMALL: ("the film is too small to be read", "图像过小，无法阅片"),
+    Code.INVERTED_FILM: (
+        "the film is shown as a negative: bone is dark",
+        "图像黑白反转：骨显示为黑色",
+    ),
+    Code.ROTATED_FILM: (
+        "the film lies on its side or upside down",
+        "图像被旋转（横置或倒置）",
+    ),
+    Code.NOT_A_FRONTAL_CHEST: (
+        "the picture does not look like a frontal chest film",
+        "图像看起来不是胸部正位片",
+    ),
+    Code.BELOW_AGE_LIMIT: (
+        "the patient is younger than this reader's age limit",
+        "患者年龄低于该阅片器的年龄下限",
+    ),
     Code.OUTSIDE_READER_DOMAIN: (
         "outside the domain this reader was trained on",
         "超出该阅片器的训练范围",
@@ -156,6 +231,22 @@ SENTENCES: dict[Code, tuple[str, str]] = {
         "PhotometricInterpretation is missing; taken as MONOCHROME2",
         "缺少 PhotometricInterpretation，按 MONOCHROME2 处理",
     ),
+    Code.UNUSED_BITS_CLEARED: (
+        "bits outside BitsStored held something, an overlay perhaps (PS3.5 8.1.1); cleared",
+        "BitsStored 以外的位含有数据（可能是叠加层，PS3.5 8.1.1），已清除",
+    ),
+    Code.PADDING_LEFT_OUT: (
+        "no VOI window; the range shown leaves out PixelPaddingValue (PS3.3 C.7.5.1.1.2)",
+        "没有 VOI 窗，显示范围不含 PixelPaddingValue（PS3.3 C.7.5.1.1.2）",
+    ),
+    Code.GANTRY_TILT: (
+        "the slices are tilted against their axis (gantry tilt); they are not straightened",
+        "层面相对扫描轴倾斜（机架倾角），未作校正",
+    ),
+    Code.MISSING_SLICES: (
+        "slices are missing or unevenly spaced; none is filled in",
+        "层面缺失或层距不均，未作填补",
+    ),
     Code.TEXT_DISAGREES: (
         "the text and the probability disagree; review this first",
         "文字与概率不一致，请优先复核",
@@ -167,6 +258,45 @@ SENTENCES: dict[Code, tuple[str, str]] = {
             "whatever it says of this film is no finding"
         ),
         "无效：该阅片器只认识模拟胸片，对此片的任何输出都不是诊断所见",
+    ),
+    Code.PRESET_UNKNOWN: ("there is no such preset", "没有该预设模型"),
+    Code.MODEL_GONE: (
+        "this model cannot be had any more",
+        "该模型已无法获取",
+    ),
+    Code.MODEL_INCOMPLETE: ("files of the model are missing", "模型文件不完整"),
+    Code.MODEL_INVALID: ("the model cannot be opened", "模型无法打开"),
+    Code.MODEL_GATED: (
+        "the model's owner asks you to accept its terms first",
+        "须先在模型页面接受其使用条款",
+    ),
+    Code.HUB_UNREACHABLE: (
+        "the model hub does not answer",
+        "无法连接模型仓库",
+    ),
+    Code.LICENCE_FORBIDS: (
+        "the licence does not allow this use",
+        "许可证不允许此用途",
+    ),
+    Code.REMOTE_CODE_REFUSED: (
+        "the model brings its own program code, which is not run",
+        "模型自带程序代码，默认不予执行",
+    ),
+    Code.PICKLE_REFUSED: (
+        "weights in pickle files can run code; only safetensors are read",
+        "pickle 权重可能执行代码，只读取 safetensors",
+    ),
+    Code.TORCHVISION_BROKEN: (
+        "the installed torchvision does not fit torch; none is better than a broken one",
+        "已安装的 torchvision 与 torch 不匹配，卸载它即可（没有也能用）",
+    ),
+    Code.PAEDIATRIC: (
+        "the patient is under 18; the reader may not have been made for children",
+        "患者未满 18 岁，该阅片器可能不适用于儿童",
+    ),
+    Code.AGE_UNKNOWN: (
+        "the age is unknown, and this reader has an age limit",
+        "年龄未知，而该阅片器有年龄下限",
     ),
     Code.TEXT_EMPTY: ("the text is empty", "文本为空"),
     Code.TEXT_TOO_LONG: ("the text is too long to be a report", "文本过长，不是报告"),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hilum.codes import Code
 from hilum.findings import Finding, FindingName, Probability, Record
-from hilum.study import Context, Study
+from hilum.study import Context, Step, Study
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -46,14 +46,21 @@ class Provenance(Record):
     versions: dict[str, str]
 
 
+class StepRecord(Step):
+    """A step with its words in the report's language."""
+
+    text: str
+
+
 class ViewRecord(Record):
-    """What a report keeps of a view."""
+    """What a report keeps of a view; ``steps`` only where an explanation was asked for."""
 
     path: str
     position: str | None
     rows: int
     columns: int
     mm_per_pixel: float | None
+    steps: list[StepRecord] = Field(default_factory=list)
 
 
 class StudyRecord(Record):
@@ -66,7 +73,7 @@ class StudyRecord(Record):
     @classmethod
     def of(cls, study: Study) -> StudyRecord:
         """The record of a study."""
-        names = ViewRecord.model_fields
+        names = ViewRecord.model_fields.keys() - {"steps"}
         views = [ViewRecord(**{n: getattr(v, n) for n in names}) for v in study.views]
         return cls(id=study.id, views=views, context=study.context)
 

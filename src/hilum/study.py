@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, field_validator
 
-from hilum.codes import Code
+from hilum.codes import Code, HilumError
 from hilum.findings import Record
 
 
@@ -75,6 +75,46 @@ class VoiLut(Record):
         return np.clip(shown / np.float32(2**self.bits - 1), 0, 1)
 
 
+class StepName(StrEnum):
+    """One kind of thing that is done to grey levels between the file and the screen."""
+
+    DICOM_DECODED = "dicom_decoded"
+    RASTER_DECODED = "raster_decoded"
+    BITS_CLEARED = "bits_cleared"
+    FIRST_OF_SEVERAL = "first_of_several"
+    TURNED = "turned"
+    LAID_ON_BLACK = "laid_on_black"
+    COLOUR_TO_GREY = "colour_to_grey"
+    MODALITY_NONE = "modality_none"
+    MODALITY_RESCALE = "modality_rescale"
+    MODALITY_LUT = "modality_lut"
+    MODALITY_LEFT_OUT = "modality_left_out"
+    VOI_LUT = "voi_lut"
+    VOI_WINDOW = "voi_window"
+    VOI_LEFT_OUT = "voi_left_out"
+    PADDING_LEFT_OUT = "padding_left_out"
+    SHOWN_AS_STORED = "shown_as_stored"
+    SMALLEST_TO_LARGEST = "smallest_to_largest"
+    INVERTED = "inverted"
+    NOT_INVERTED = "not_inverted"
+    EIGHT_BITS = "eight_bits"
+
+
+class Step(Record):
+    """One thing that was done to a film's grey levels, noted when it was done.
+
+    ``values`` are numbers and names of standards, never text of a header.
+    """
+
+    name: StepName
+    values: dict[str, int | float | str] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: StepName, **values: int | float | str) -> Step:
+        """A step with its values."""
+        return cls(name=name, values=values)
+
+
 class Context(Record):
     """What the caller says of the patient: typed fields, never free text from a header."""
 
@@ -87,9 +127,10 @@ class Context(Record):
 class View(Record):
     """One image of a study; what of it is printed is :class:`~hilum.report.ViewRecord`.
 
-    ``pixels`` is 2-D (rows, columns), float32 or uint16, after the Modality LUT. ``voi`` holds
-    the transforms to choose from, best first. ``inverted`` is True where low values are
-    shown bright. ``simulated`` is True where the file says that a phantom made it.
+    ``pixels`` is 2-D (rows, columns), finite, float32 or uint16, after the Modality LUT. ``voi``
+    holds the transforms to choose from, best first. ``inverted`` is True where low values are
+    shown bright. ``simulated`` is True where the file says that a phantom made it. ``steps``
+    says what :meth:`display` without a window shows, from the file on.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -103,6 +144,7 @@ class View(Record):
     simulated: bool = False
     header: dict[str, str] = Field(default_factory=dict, repr=False)
     warnings: list[Code] = Field(default_factory=list)
+    steps: list[Step] = Field(default_factory=list, repr=False)
 
     @field_validator("pixels")
     @classmethod
@@ -111,6 +153,9 @@ class View(Record):
             raise ValueError(
                 f"pixels must be 2-D uint16 or float32, not {pixels.dtype} {pixels.shape}"
             )
+        # minimum and maximum are NaN where any value is
+        if pixels.dtype == np.float32 and not np.isfinite([pixels.min(), pixels.max()]).all():
+            raise ValueError("pixels must be finite numbers")
         return pixels
 
     @property
@@ -123,24 +168,44 @@ class View(Record):
         """Width in pixels."""
         return int(self.pixels.shape[1])
 
-    def display(self, window: Window | VoiLut | None = None) -> NDArray[np.uint8]:
+    def display(self, window: Window | VoiLut | int | str | None = None) -> NDArray[np.uint8]:
         """The film as it is looked at: VOI, exactly one inversion, then 0..255 (black..white).
 
-        Without ``window`` the first of ``voi`` is used; without any, the range from the smallest
-        to the largest value. A film of one grey level comes out black.
+        ``window`` is a transform, or one of ``voi`` by its index or its explanation (whatever the
+        case); without it the first of ``voi`` is used; without any, the range from the smallest
+        to the largest value. A film of one grey level then comes out black. Raises
+        ``HilumError`` ``option_invalid`` where ``voi`` has no such transform.
         """
-        values = self.pixels.astype(np.float32)
-        transform = window or (self.voi[0] if self.voi else None)
+        transform = self._transform(window)
+        if self.pixels.dtype == np.uint16:  # few levels: each is worked out once
+            table = self._shown(np.arange(int(self.pixels.max()) + 1, dtype=np.float32), transform)
+            return table[self.pixels]
+        return self._shown(self.pixels, transform)
+
+    def _shown(
+        self, values: NDArray[np.float32], transform: Window | VoiLut | None
+    ) -> NDArray[np.uint8]:
         if transform is not None:
             shown = transform.apply(values)
         else:
-            low, high = float(values.min()), float(values.max())
+            low, high = np.float32(self.pixels.min()), np.float32(self.pixels.max())
             if high <= low:
                 return np.zeros(values.shape, np.uint8)
-            shown = (values - low) / np.float32(high - low)
+            shown = np.maximum(values - low, 0) / np.float32(high - low)
         if self.inverted:
             shown = 1 - shown
         return np.rint(shown * 255).astype(np.uint8)
+
+    def _transform(self, window: Window | VoiLut | int | str | None) -> Window | VoiLut | None:
+        if isinstance(window, Window | VoiLut):
+            return window
+        if window is None:
+            return self.voi[0] if self.voi else None
+        for index, found in enumerate(self.voi):
+            if index == window or found.explanation.casefold() == str(window).casefold():
+                return found
+        detail = f"window: none of the {len(self.voi)} of the film has this index or explanation"
+        raise HilumError(Code.OPTION_INVALID, self.path, detail)
 
 
 class Study(Record):

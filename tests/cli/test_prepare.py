@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from hilum.cli.main import run
-from tests.data.conftest import film, write_csv
+from tests.data.conftest import write_csv
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(tmp_path: Path, phantoms: list[Path]) -> Path:
     rows = []
+    (tmp_path / "in").mkdir()
     for n in range(3):
-        film(tmp_path / "in" / f"{n}.png", n)
+        shutil.copy(phantoms[n], tmp_path / "in" / f"{n}.png")
         rows.append({"image": f"{n}.png", "report": f"Rib fracture {n}.", "patient": n})
     rows.append({"image": "none.png", "report": "Rib fracture.", "patient": 9})
     write_csv(tmp_path / "in" / "t.csv", rows)

@@ -178,6 +178,49 @@ def test_json_is_a_line_a_study_and_nothing_else(
     assert last["text"] != read["text"]
 
 
+@pytest.mark.parametrize(
+    ("language", "last"),
+    [
+        ("en", "rounded to 256 levels, 0 black to 255 white"),
+        ("zh", "取整为 256 级灰度，0 黑，255 白"),
+    ],
+)
+def test_pixels_are_explained_where_asked(
+    language: str, last: str, run: Run, phantoms: list[Path], outside: Path
+) -> None:
+    """Of a film that is read and of one that abstains, in words and as data, in either language."""
+    options = ["--language", language, "--explain-pixels"]
+    _, out, _ = run(phantoms[0], outside, *options)
+    assert out.count(last) == 2
+    assert "  1. " in out
+    _, out, _ = run(phantoms[0], outside, "--json", *options)
+    for row in rows(out):
+        (view,) = row["study"]["views"]
+        assert [step["name"] for step in view["steps"]][-1] == "eight_bits"
+        assert view["steps"][-1]["text"] == last
+        assert view["steps"][0]["values"]["format"] == "PNG"
+
+
+def test_pixels_are_not_explained_unasked(run: Run, phantoms: list[Path]) -> None:
+    assert "256 levels" not in run(phantoms[0])[1]
+    (row,) = rows(run(phantoms[0], "--json")[1])
+    assert row["study"]["views"][0]["steps"] == []
+
+
+def test_each_film_of_a_study_is_explained_by_name(
+    run: Run, make_file: Callable[..., Path]
+) -> None:
+    one = make_file(name="one.dcm", StudyInstanceUID="1.2.3")
+    two = make_file(
+        name="two.dcm", StudyInstanceUID="1.2.3", PhotometricInterpretation="MONOCHROME1"
+    )
+    _, out, _ = run(one, two, "--explain-pixels")
+    first, second = out.split("  two.dcm\n")
+    assert "  one.dcm\n  1. " in first
+    assert "not inverted" in first
+    assert "inverted once" in second
+
+
 def test_json_is_utf_8_whatever_the_terminal_is(phantoms: list[Path], tmp_path: Path) -> None:
     film = shutil.copy(phantoms[0], tmp_path / "胸片.png")
     with start(

@@ -112,6 +112,7 @@ def test_the_schema_names_what_is_printed_and_not_what_is_kept_back() -> None:
         "rows",
         "columns",
         "mm_per_pixel",
+        "steps",
     }
     assert set(parts["StudyRecord"]["properties"]) == {"id", "views", "context"}
     assert not {"View", "Study", "Window", "VoiLut"} & set(parts)

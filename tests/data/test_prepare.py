@@ -265,7 +265,7 @@ def test_a_full_disk_is_a_code_and_the_run_goes_on(
 def test_kill_nine_and_again_gives_the_same_bytes(table: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     command = [sys.executable, "-m", "hilum.cli.main", "prepare", str(table)]
-    options = ["--size", "128", "--chunk", "2", "--workers", "1"]
+    options = ["--size", "128", "--chunk", "2", "--workers", "1", "--domain", "any"]
     subprocess.run([*command, str(whole), *options], check=True, capture_output=True)
     killed = 0
     for wanted in (1, 3):
@@ -299,7 +299,7 @@ def test_workers_end_with_a_parent_that_was_killed(table: Path, tmp_path: Path) 
     name, _, value = mark.partition("=")
     command = [sys.executable, "-m", "hilum.cli.main", "prepare", str(table), str(tmp_path / "out")]
     child = subprocess.Popen(
-        [*command, "--chunk", "1", "--workers", "2"],
+        [*command, "--chunk", "1", "--workers", "2", "--domain", "any"],
         env=os.environ | {name: value},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -99,14 +99,14 @@ def test_one_bad_film_refuses_the_study(tmp_path: Path, content: bytes | None, c
     assert str(tmp_path) not in str(result.line())
 
 
-def test_the_gate_refuses_what_is_no_chest_film(tmp_path: Path) -> None:
+def test_the_gate_refuses_what_is_no_chest_film(tmp_path: Path, phantoms: list[Path]) -> None:
     blank = tmp_path / "blank.png"
     Image.new("L", (300, 300), 7).save(blank)
     assert refusal(work(pair(films=(Film(blank),)), Work(gate=judge))).code is Code.BLANK_FILM
-    lateral = Film(film(tmp_path / "a.png"), position="LATERAL")
+    lateral = Film(phantoms[0], position="LATERAL")
     result = refusal(work(pair(films=(lateral,)), Work(gate=judge)))
     assert result.code is Code.NOT_A_FRONTAL_VIEW
-    frontal = Film(film(tmp_path / "b.png", 3), position="PA")
+    frontal = Film(phantoms[1], position="PA")
     assert len(row(work(pair(films=(lateral, frontal)), Work(gate=judge)))["images"]) == 2
 
 

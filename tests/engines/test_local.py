@@ -261,14 +261,16 @@ def naive(engine: LocalEngine, film: Film, context: str, question: Question) -> 
     def ids(text: str) -> list[int]:
         return engine.tokenizer(text, add_special_tokens=False)["input_ids"]
 
+    half = engine.versions["encoder"] == "bfloat16"
     with torch.inference_mode():
-        hidden = engine.model.encoder(normalise(torch.from_numpy(square)[None, None]))
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            hidden = engine.model.encoder(normalise(torch.from_numpy(square)[None, None]))
         before = [engine.tokenizer.bos_token_id, *ids(context), *ids(question.prompt)]
         scores = []
         for answer in map(ids, question.answers):
             logits = engine.model.decoder(
                 input_ids=torch.tensor([[*before, *answer]]),
-                encoder_hidden_states=hidden.last_hidden_state,
+                encoder_hidden_states=hidden.last_hidden_state.float(),
                 use_cache=False,
             ).logits[0]
             logs = logits.double().log_softmax(-1)[len(before) - 1 : -1]
@@ -403,7 +405,8 @@ def test_what_was_loaded_is_named(loaded: LocalEngine, twin: Path) -> None:
     weights = (twin / "model.safetensors").read_bytes()
     assert loaded.weights_sha256 == hashlib.sha256(weights).hexdigest()
     assert loaded.versions["torch"] == torch.__version__
-    assert set(loaded.versions) == {"torch", "transformers"}
+    assert set(loaded.versions) == {"torch", "transformers", "encoder"}
+    assert loaded.versions["encoder"] in ("bfloat16", "float32")
     assert next(loaded.model.parameters()).dtype is torch.float32
     assert not loaded.model.training
 
@@ -585,3 +588,16 @@ def test_without_the_extra_the_line_says_how_to_get_it(
 
 def test_a_draft_is_a_value() -> None:
     assert Draft("x") == Draft("x", True, ())
+
+
+def test_a_processor_without_bfloat16_reads_in_float32(
+    twin: Path, monkeypatch: pytest.MonkeyPatch, films: list[Film]
+) -> None:
+    """And says so; what it finds is what the other finds, to the precision of the other."""
+    fast = LocalEngine(twin)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    plain = LocalEngine(twin)
+    assert plain.versions["encoder"] == "float32"
+    questions = QUESTIONS["one token"]
+    a, b = (e.choose([(films[0],)], "", questions)[0] for e in (fast, plain))
+    np.testing.assert_allclose(a, b, atol=0.2)

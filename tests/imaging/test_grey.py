@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from hilum.codes import Code
+from hilum.codes import Code, HilumError
 from hilum.imaging import grey, load_study
 from hilum.study import View, VoiFunction, VoiLut, Window
 
@@ -218,18 +218,22 @@ def test_one_inversion(photometric: str, shape: str | None, expected: bool) -> N
 
 MODALITY = ("none", "rescale", "lut")
 VOI = ("none", "LINEAR", "LINEAR_EXACT", "SIGMOID", "lut")
-PIXELS = ("u8", "u12", "u16", "i16")
+PIXELS = tuple(f"{kind}{bits}" for kind in "ui" for bits in (8, 10, 12, 14, 15, 16))
 INVERSION = list(itertools.product(("MONOCHROME1", "MONOCHROME2"), (None, "IDENTITY", "INVERSE")))
 
 
 def film(kind: str, modality: str, voi: str, photometric: str, shape: str | None) -> dict[str, Any]:
     """Elements of one film of the matrix, with its pixels under "pixels"."""
-    low, top = {"u8": (0, 255), "u12": (0, 4095), "u16": (0, 65535), "i16": (-2000, 3000)}[kind]
-    dtype = {"u8": np.uint8, "i16": np.int16}.get(kind, np.uint16)
-    pixels = np.rint(np.linspace(low, top, 64 * 66).reshape(64, 66)).astype(dtype)
-    found: dict[str, Any] = {"pixels": pixels, "PhotometricInterpretation": photometric}
-    if kind == "u12":
-        found |= {"BitsStored": 12}
+    bits = int(kind[1:])
+    low = -(2 ** (bits - 1)) if kind[0] == "i" else 0
+    top = low + 2**bits - 1
+    dtype = f"{kind[0]}{1 if bits == 8 else 2}"
+    pixels = np.rint(np.linspace(low, top, 40 * 66).reshape(40, 66)).astype(dtype)
+    found: dict[str, Any] = {
+        "pixels": pixels,
+        "BitsStored": bits,
+        "PhotometricInterpretation": photometric,
+    }
     if shape:
         found["PresentationLUTShape"] = shape
     if modality == "rescale":  # a whole slope: highdicom's window is off by one width otherwise
@@ -254,7 +258,7 @@ def film(kind: str, modality: str, voi: str, photometric: str, shape: str | None
 
 def highdicom_cannot(kind: str, modality: str, voi: str) -> bool:
     """It composes two tables without their ranges, and starts a table at 0 for signed pixels."""
-    return modality == "lut" and (voi == "lut" or kind == "i16")
+    return modality == "lut" and (voi == "lut" or kind[0] == "i")
 
 
 MATRIX = [case for case in itertools.product(PIXELS, MODALITY, VOI) if not highdicom_cannot(*case)]
@@ -331,3 +335,104 @@ def test_high_bit_above_bits_stored_shifts(make_file: Any) -> None:
     xs = np.arange(16, dtype=np.uint16).reshape(4, 4)
     path = make_file(xs << 4 | 0b1010, BitsStored=12, HighBit=15)
     assert load_study([path]).views[0].pixels.tolist() == xs.tolist()
+
+
+# --- bits outside BitsStored, padding, the choice of a transform, numbers that are none
+
+
+@pytest.mark.parametrize(
+    ("words", "signed", "high", "expected", "warned"),
+    [
+        ([0x0FFF, 0x0001], False, 11, [0xFFF, 1], False),
+        ([0x8FFF, 0x0001], False, 11, [0xFFF, 1], True),  # an overlay in bit 15
+        ([0xFFF0, 0x0010], False, 15, [0xFFF, 1], False),
+        ([0xFFF1, 0x0010], False, 15, [0xFFF, 1], True),
+        ([0xFFFF, 0x07FF], True, 11, [-1, 2047], False),  # the sign drawn out
+        ([0x0FFF, 0x07FF], True, 11, [-1, 2047], False),  # and not
+        ([0x4FFF, 0x07FF], True, 11, [-1, 2047], True),
+    ],
+)
+def test_unused_bits_are_cleared_and_said(
+    make_file: Any, words: list[int], signed: bool, high: int, expected: list[int], warned: bool
+) -> None:
+    pixels = np.array([words], np.uint16)
+    path = make_file(pixels, BitsStored=12, HighBit=high, PixelRepresentation=int(signed))
+    view = load_study([path]).views[0]
+    assert view.pixels[0].tolist() == expected
+    assert view.warnings == ([Code.UNUSED_BITS_CLEARED] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("elements", "film", "warned"),
+    [
+        ({"PixelPaddingValue": 0}, (100, 200), True),
+        ({"PixelPaddingValue": 65535}, (0, 200), False),  # none of the pixels
+        ({}, (0, 200), False),
+        ({"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 100}, (150, 200), True),
+        ({"PixelPaddingValue": 100, "PixelPaddingRangeLimit": 0}, (150, 200), True),
+        ({"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 150}, (0, 200), False),  # one level
+        ({"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 999}, (0, 200), False),  # all of them
+    ],
+)
+def test_padding_is_left_out_of_the_range(
+    make_file: Any, elements: dict[str, int], film: tuple[int, int], warned: bool
+) -> None:
+    pixels = np.array([[0, 0, 100, 150, 200]], np.uint16)
+    view = load_study([make_file(pixels, **elements)]).views[0]
+    low, high = film
+    expected = np.rint(np.clip((pixels - float(low)) / (high - low), 0, 1) * 255)
+    assert np.abs(view.display() - expected).max() <= 1
+    assert view.warnings == ([Code.PADDING_LEFT_OUT] if warned else [])
+    windowed = make_file(pixels, WindowCenter="100", WindowWidth="200", **elements)
+    assert load_study([windowed]).views[0].warnings == []  # a window says what is shown
+
+
+def test_signed_padding_and_a_rescale(make_file: Any) -> None:
+    """A real scanner's -2000 around the film, its VR one that has no sign."""
+    pixels = np.array([[-2000, 0, 10, 30]], np.int16)
+    path = make_file(pixels, PixelPaddingValue=-2000, RescaleSlope="2", RescaleIntercept="-5")
+    content = path.read_bytes()
+    tag = b"\x28\x00\x20\x01"
+    path.write_bytes(content.replace(tag + b"SS", tag + b"US"))
+    view = load_study([path]).views[0]
+    assert view.display().tolist() == [[0, 0, 85, 255]]
+    assert view.warnings == [Code.PADDING_LEFT_OUT]
+
+
+def test_a_transform_is_chosen_by_index_or_explanation(make_file: Any) -> None:
+    path = make_file(
+        SpecificCharacterSet="ISO_IR 192",
+        WindowCenter=["2000", "1000"],
+        WindowWidth=["4000", "500"],
+        WindowCenterWidthExplanation=["NORMAL", "肺窗"],
+    )
+    view = load_study([path]).views[0]
+    assert (view.display() == view.display(0)).all()
+    for choice in (1, "肺窗", view.voi[1]):
+        assert (view.display(choice) == view.display(view.voi[1])).all()
+    assert (view.display("normal") == view.display(0)).all()
+    for wrong in (2, -1, "BONE", "1"):
+        with pytest.raises(HilumError) as caught:
+            view.display(wrong)
+        assert caught.value.code is Code.OPTION_INVALID
+        assert "肺" not in caught.value.line()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_view_has_only_finite_pixels(bad: float) -> None:
+    pixels = np.ones((3, 3), np.float32)
+    pixels[1, 1] = bad
+    with pytest.raises(ValueError, match="finite"):
+        View(pixels=pixels)
+
+
+@given(st.lists(st.integers(0, 65535), min_size=1, max_size=30), functions, st.booleans())
+def test_sixteen_bits_and_floats_are_shown_alike(
+    xs: list[int], function: VoiFunction, inverted: bool
+) -> None:
+    """Few levels are looked up, many are worked out; one rule for both."""
+    voi: list[Window | VoiLut] = [Window(center=2000, width=3000, function=function)]
+    for transforms in (voi, []):
+        words, floats = (np.array([xs], kind) for kind in (np.uint16, np.float32))
+        views = [View(pixels=p, voi=transforms, inverted=inverted) for p in (words, floats)]
+        assert (views[0].display() == views[1].display()).all()

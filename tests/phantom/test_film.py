@@ -23,7 +23,15 @@ from hilum.findings import (
 )
 from hilum.phantom import anatomy, skeleton, tissue
 from hilum.phantom.film import SIMULATED, Film, simulate
-from hilum.phantom.findings import CROWDED, REGION_ANGLES, STANDARD, Lesions, Prevalence
+from hilum.phantom.findings import (
+    CROWDED,
+    REGION_ANGLES,
+    RIBS_THAT_BREAK,
+    STANDARD,
+    Lesions,
+    Prevalence,
+    draw_fracture,
+)
 from hilum.phantom.physics import FIELD
 
 N = FindingName
@@ -69,6 +77,22 @@ def same_truth(one: list[Finding], other: list[Finding]) -> bool:
         ]
 
     return claims(one) == claims(other)
+
+
+# -- fractures show ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rib", RIBS_THAT_BREAK)
+def test_a_fracture_is_in_bone_and_not_in_cartilage(rib: int) -> None:
+    """The front of a rib hardly shows; a break there would be a truth that nobody can see."""
+    rng = np.random.default_rng(rib)
+    habitus = anatomy.Habitus.draw(rng, cardiomegaly=False)
+    cage = {(r.side, r.number): r for r in skeleton.ribs(habitus, Lesions(), rng)}
+    whole = cage[Side.LEFT, rib]
+    for _ in range(60):
+        fracture = draw_fracture(rng, Side.LEFT, rib)
+        at = int(np.argmin(np.abs(whole.angle - fracture.angle)))
+        assert whole.tube.density[at] > 0.9 * habitus.bone_density
 
 
 # -- repeatable -------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from hilum.phantom.findings import (
     draw_fracture,
     draw_lesions,
     draw_nodule,
+    rib_end,
 )
 
 ALL = Prevalence(1, 1, 1, 1, 1, nodules=(1, 3), fractures=(3, 16))
@@ -55,6 +56,7 @@ def test_fractures_are_of_their_kind_and_in_their_region(
     for f in draw(seed, prevalence, scale).fractures:
         low, high = REGION_ANGLES[f.region]
         assert low <= f.angle <= high
+        assert f.angle <= rib_end(f.rib) - 0.1
         assert f.decay > 0
         match f.kind:
             case FractureKind.DISPLACED:

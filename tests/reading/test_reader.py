@@ -20,10 +20,13 @@ from hilum import imaging
 from hilum.codes import Code, HilumError
 from hilum.engines import Draft, Located, Question, Request, Sampling
 from hilum.findings import FindingName, Status
+from hilum.phantom.film import simulate
 from hilum.reading import reader as module
 from hilum.reading.reader import Card, Reader
 from hilum.report import NOTICE, Report
 from hilum.study import Study
+
+CHEST = simulate(1234, 0, 256).pixels
 
 MakeFile = Callable[..., Path]
 
@@ -240,9 +243,7 @@ def test_a_box_comes_with_its_sentence(reader: Reader, phantoms: list[Path]) -> 
 def test_any_other_film_is_abstained_from(
     reader: Reader, outside: Path, make_file: MakeFile
 ) -> None:
-    rng = np.random.default_rng(0)
-    busy = np.kron(rng.integers(0, 4000, (16, 16)), np.ones((16, 16))).astype(np.uint16)
-    for path in (outside, make_file(busy, BodyPartExamined="CHEST")):
+    for path in (outside, make_file(CHEST, BodyPartExamined="CHEST")):
         report = reader.read(path)
         assert report.gate.reasons == [Code.OUTSIDE_READER_DOMAIN]
         assert_empty(report)
@@ -454,10 +455,25 @@ def test_a_cut_text_is_flagged(phantoms: list[Path]) -> None:
     assert reader.read(phantoms[0]).flags == [Code.TEXT_CUT]
 
 
+@pytest.mark.parametrize(
+    ("age", "reasons", "flags"),
+    [
+        ("012Y", [Code.BELOW_AGE_LIMIT], []),
+        ("017Y", [], [Code.PAEDIATRIC]),
+        ("044Y", [], []),
+        (None, [], [Code.AGE_UNKNOWN]),
+    ],
+)
+def test_a_reader_may_have_an_age_limit(
+    age: str | None, reasons: list[Code], flags: list[Code], make_file: MakeFile
+) -> None:
+    reader = Reader(card(domain="chest", min_age=14), Typist("No fracture."))
+    report = reader.read(make_file(CHEST, PatientAge=age))
+    assert (report.gate.reasons, report.flags) == (reasons, flags)
+
+
 def test_the_grey_levels_warnings_follow_the_draft(make_file: MakeFile) -> None:
-    rng = np.random.default_rng(0)
-    busy = np.kron(rng.integers(0, 4000, (16, 16)), np.ones((16, 16))).astype(np.uint16)
-    path = make_file(busy, PhotometricInterpretation=None)
+    path = make_file(CHEST, PhotometricInterpretation=None)
     reader = Reader(card(domain="chest"), Typist("No fracture.", complete=False))
     report = reader.read(path)
     assert report.flags == [Code.TEXT_CUT, Code.PHOTOMETRIC_MISSING]

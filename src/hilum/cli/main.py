@@ -18,6 +18,7 @@ import typer
 from hilum import __version__
 from hilum.cli.audit import audit
 from hilum.cli.label import label
+from hilum.cli.models import models
 from hilum.cli.phantom import phantom
 from hilum.cli.prepare import prepare
 from hilum.cli.read import read
@@ -42,6 +43,7 @@ verbs = typer.Typer(
 )
 for verb in (read, label, audit, translate, phantom, prepare, schema):
     verbs.command()(verb)
+verbs.add_typer(models)
 
 
 def _version(wanted: bool) -> None:

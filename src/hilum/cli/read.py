@@ -29,7 +29,9 @@ class Language(StrEnum):
 
 
 def read(
-    paths: Annotated[list[Path], typer.Argument(help="Films or folders: DICOM, PNG, JPEG, TIFF.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Films, folders, zips: DICOM, PNG, JPEG, TIFF.")
+    ],
     reader: Annotated[
         str, typer.Option("--reader", help="embedded, or a reader's folder.")
     ] = "embedded",
@@ -38,6 +40,9 @@ def read(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for JSON and pictures.")] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="A picture a study, in --out or .")
+    ] = False,
+    explain_pixels: Annotated[
+        bool, typer.Option("--explain-pixels", help="Say what was done to each film's grey levels.")
     ] = False,
     allow_outside_domain: Annotated[
         bool,
@@ -49,6 +54,8 @@ def read(
     Exit code: 0 all read, 3 some abstained, 4 some failed.
 
     Example: hilum read films --language zh --overlay --out reads
+
+    Example: hilum read films --explain-pixels
     """
     from hilum import imaging
     from hilum.cli.show import Printer
@@ -56,7 +63,14 @@ def read(
     from hilum.study import Study
 
     studies = imaging.scan(paths)
-    printer = Printer(language.value, as_json=json, out=out, overlay=overlay, total=len(studies))
+    printer = Printer(
+        language.value,
+        as_json=json,
+        out=out,
+        overlay=overlay,
+        explain=explain_pixels,
+        total=len(studies),
+    )
     # weights take seconds to load: a mistyped path is answered without them
     chosen = None if all(files.error for files in studies) else Reader.load(reader)
     with printer, closing(_batches(studies)) as batches:

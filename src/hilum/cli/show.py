@@ -18,7 +18,7 @@ from rich.text import Text
 
 from hilum.codes import Code, HilumError
 from hilum.findings import FINDINGS, Finding, Status
-from hilum.report import Failure, Language, Report
+from hilum.report import Failure, Language, Report, StepRecord
 
 if TYPE_CHECKING:
     from hilum.imaging import StudyFiles
@@ -54,12 +54,21 @@ class Printer:
     On a terminal each study is a short block and a bar shows progress; with ``as_json`` stdout
     holds one JSON line a study. With ``out`` each report is also written to
     ``out/<study id>.json``; with ``overlay`` a picture goes beside it, or where ``out`` is None
-    into the current folder. A further study of the same id in one run is ``<study id>-2``.
+    into the current folder. A further study of the same id in one run is
+    ``<study id>-2``. With ``explain`` it is also said what was done to each film's grey levels.
     """
 
     def __init__(
-        self, language: Language, *, as_json: bool, out: Path | None, overlay: bool, total: int
+        self,
+        language: Language,
+        *,
+        as_json: bool,
+        out: Path | None,
+        overlay: bool,
+        total: int,
+        explain: bool = False,
     ) -> None:
+        self.explain = explain
         self.language, self.as_json, self.out, self.overlay = language, as_json, out, overlay
         self.counts = {READ: 0, ABSTAINED: 0, FAILED: 0}
         self.words = WORDS[language]
@@ -112,6 +121,15 @@ class Printer:
     def report(self, report: Report, study: Study) -> None:
         """Print one report, read or abstained, and write its files."""
         self.counts[ABSTAINED if report.abstained else READ] += 1
+        if self.explain:
+            from hilum.imaging import explain
+
+            for record, view in zip(report.study.views, study.views, strict=True):
+                texts = explain.lines(view, self.language)
+                record.steps = [
+                    StepRecord(**step.model_dump(), text=text)
+                    for step, text in zip(view.steps, texts, strict=True)
+                ]
         picture = self._write(report, study)
         if self.as_json:
             print(report.model_dump_json(), flush=True)
@@ -153,6 +171,11 @@ class Printer:
         if Code.READ_OUTSIDE_DOMAIN in report.flags:
             sentence = Code.READ_OUTSIDE_DOMAIN.sentence(self.language)
             self._line("  ", (f" {sentence} ", "bold black on yellow"))
+        for view in report.study.views:
+            if view.steps and len(report.study.views) > 1:
+                self._line((f"  {Path(view.path).name}", "dim"))
+            for number, step in enumerate(view.steps, 1):
+                self._line((f"  {number}. {step.text}", "dim"))
         if report.abstained:
             for reason in report.gate.reasons:
                 line = f": {reason.sentence(self.language)} [{reason}]"

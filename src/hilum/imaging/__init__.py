@@ -1,7 +1,9 @@
 """Bytes to pixels: files on disk become a :class:`~hilum.study.Study`.
 
-``scan`` finds the studies among files and folders by reading headers only; ``load`` reads the
-pixels of one of them. Everything that goes wrong with a file is a
+``scan`` finds the studies among files, folders and zip archives by reading headers only; ``load``
+reads the pixels of one of them. What must be parsed or decoded is sent to a child process with
+limits on memory and time (:mod:`hilum.imaging.children`); both may be called from several threads,
+and each thread keeps a child busy. Everything that goes wrong with a file is a
 :class:`~hilum.codes.HilumError` whose text never holds a value from the header.
 """
 
@@ -11,7 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hilum.codes import Code, HilumError
-from hilum.imaging.files import Kind, StudyFiles, identify, scan, short_id, sniff
+from hilum.imaging import children
+from hilum.imaging.files import StudyFiles, identify, scan
+from hilum.imaging.source import short_id
 from hilum.study import Context, Study, View
 
 __all__ = ["MAX_STUDY_PIXELS", "StudyFiles", "load", "load_study", "scan"]
@@ -58,7 +62,7 @@ def _study(study_id: str, paths: tuple[Path, ...], *, pass_over: bool) -> Study:
     pixels = 0
     for path in paths:
         try:
-            view, context = _read(path)
+            view, context = children.read(path)
         except HilumError as error:
             if not (pass_over and error.code is Code.NO_PIXEL_DATA):
                 raise
@@ -73,16 +77,6 @@ def _study(study_id: str, paths: tuple[Path, ...], *, pass_over: bool) -> Study:
     if not views:
         raise imageless or HilumError(Code.NO_FILES)
     return Study(id=study_id, views=views, context=_agreed(contexts))
-
-
-def _read(path: Path) -> tuple[View, Context]:
-    if sniff(path) is Kind.DICOM:
-        from hilum.imaging import dicom
-
-        return dicom.read(path)
-    from hilum.imaging import raster
-
-    return raster.read(path), Context()
 
 
 def _agreed(contexts: list[Context]) -> Context:

@@ -5,22 +5,29 @@ Of the patient only age and sex are read, and no error, warning or id holds a he
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import io
+import mmap
+import zlib
+from contextlib import nullcontext
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import _read_file_meta_info, read_dataset
 from pydicom.uid import (
     UID,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
 from hilum.codes import Code, HilumError
-from hilum.imaging import grey
+from hilum.imaging import explain, grey
 from hilum.imaging.decode import PIXEL_KEYWORDS, frame_count, luma, stored_values
 from hilum.imaging.header import (
     code_string,
@@ -32,10 +39,8 @@ from hilum.imaging.header import (
     value,
     values,
 )
-from hilum.study import Context, View
-
-MAX_FILE_BYTES = 1 << 30
-"""Largest file read; a single film has at most a fifth of that."""
+from hilum.imaging.source import MAX_FILE_BYTES, MAX_MEMBER_BYTES
+from hilum.study import Context, Step, StepName, View
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 """SOP class of a DICOMDIR."""
@@ -56,8 +61,10 @@ _VIEW_CODES = {
 }
 
 
-def read(path: Path) -> tuple[View, Context]:
+def read(file: BinaryIO, path: Path) -> tuple[View, Context]:
     """Read one DICOM file: its first frame as a View, and the patient's age and sex.
+
+    ``path`` names the file in errors and in ``View.path``; it is not opened.
 
     ``View.pixels`` are (rows, columns) after the Modality LUT, luma for colour.
     ``View.header`` holds what the gate judges, as text, each key only where it is known:
@@ -68,56 +75,109 @@ def read(path: Path) -> tuple[View, Context]:
     for a broken header or an image cut off before its pixels, and what
     :func:`~hilum.imaging.decode.stored_values` raises.
     """
-    ds = _dataset(path)
+    ds = _dataset(file, path)
     _require_pixels(ds, path)
     try:
         return _view(ds, path), context(ds)
     except HilumError:
         raise
     except MemoryError:
-        raise HilumError(Code.TOO_MANY_PIXELS, path, "not enough memory") from None
+        raise
     except Exception as error:
         raise HilumError(Code.FILE_DAMAGED, path, type(error).__name__) from None
 
 
-def study_uid(path: Path) -> tuple[str, bool]:
+def study_uid(file: BinaryIO, path: Path) -> tuple[str, bool]:
     """StudyInstanceUID ("" where missing), and whether the file is a DICOMDIR, from its header.
 
     Raises ``HilumError`` ``file_damaged`` where the header cannot be parsed.
     """
-    ds = _dataset(path, ["StudyInstanceUID", "SOPClassUID"])
+    ds = _dataset(file, path, ["StudyInstanceUID", "SOPClassUID"])
     return uid(value(ds, "StudyInstanceUID")), _sop_class(ds) == MEDIA_DIRECTORY
 
 
-def is_bare_dataset(path: Path) -> bool:
+def is_bare_dataset(file: BinaryIO, path: Path) -> bool:
     """Whether a file without preamble parses as DICOM and names a SOP class or image rows."""
     try:
-        ds = _dataset(path, ["SOPClassUID", "Rows"])
+        ds = _dataset(file, path, ["SOPClassUID", "Rows"])
     except HilumError:
         return False
     return bool(_sop_class(ds)) or (integer(ds, "Rows") or 0) > 0
 
 
-def _dataset(path: Path, only: list[str] | None = None) -> Dataset:
+def read_header(file: BinaryIO, path: Path, keywords: list[str]) -> Dataset:
+    """The named elements of a file's header, its pixels unread. Raises ``file_damaged``."""
+    return _dataset(file, path, keywords)
+
+
+def directory(file: BinaryIO, path: Path) -> list[str]:
+    """The files that the records of a DICOMDIR name (PS3.3 F.3), each once, in order.
+
+    ReferencedFileID holds the parts of a path below the DICOMDIR's folder; one with a part that
+    is empty, ``..`` or has a slash is passed over (PS3.10 8.2 allows none). Raises ``HilumError``
+    ``file_damaged`` where the records cannot be parsed.
+    """
+    ds = _dataset(file, path, ["DirectoryRecordSequence", "SOPClassUID"])
+    names = []
+    for record in value(ds, "DirectoryRecordSequence") or []:
+        parts = [str(part).strip(" \0") for part in values(record, "ReferencedFileID")]
+        if parts and not any(part in ("", ".", "..") or set(part) & set("/\\\0") for part in parts):
+            names.append(PurePosixPath(*parts).as_posix())
+    return list(dict.fromkeys(names))
+
+
+def _dataset(file: BinaryIO, path: Path, only: list[str] | None = None) -> Dataset:
     """The data set of a file; with ``only``, those elements of its header alone."""
     hush()
     try:
-        if only is None and path.stat().st_size > MAX_FILE_BYTES:
+        if file.seek(0, io.SEEK_END) > MAX_FILE_BYTES:
             detail = f"a file of more than {MAX_FILE_BYTES} bytes"
             raise HilumError(Code.TOO_MANY_PIXELS, path, detail)
-        ds = pydicom.dcmread(
-            path,
-            force=True,
-            stop_before_pixels=only is not None,
-            specific_tags=list(only) if only is not None else None,
-        )
+        with _mapped(file) as content:
+            ds = _inflated(content, path, only)
+            if ds is None:
+                content.seek(0)
+                ds = pydicom.dcmread(
+                    content, force=True, stop_before_pixels=only is not None, specific_tags=only
+                )
         _require_syntax(ds)
-    except HilumError:
+    except (HilumError, MemoryError):
         raise
-    except (PermissionError, FileNotFoundError) as error:
-        raise HilumError(Code.FILE_UNREADABLE, path, type(error).__name__) from None
     except Exception as error:
         raise HilumError(Code.FILE_DAMAGED, path, type(error).__name__) from None
+    return ds
+
+
+def _mapped(file: BinaryIO) -> Any:
+    """The file's bytes as a file: a plain one allots what a wrong length asks for, 4 GiB."""
+    if isinstance(file, io.BytesIO):
+        return nullcontext(file)
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _inflated(file: BinaryIO, path: Path, only: list[str] | None) -> Dataset | None:
+    """A deflated data set (PS3.5 A.5), which pydicom would inflate to any size; else None.
+
+    Raises ``too_many_pixels`` beyond :data:`~hilum.imaging.source.MAX_MEMBER_BYTES`.
+    """
+    if file.read(132)[128:] != b"DICM":
+        return None
+    meta = _read_file_meta_info(file)  # pydicom has it under this name only, for an open file
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return None
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = stream.decompress(file.read(), MAX_MEMBER_BYTES)
+    if stream.unconsumed_tail:
+        detail = f"inflates to more than {MAX_MEMBER_BYTES} bytes"
+        raise HilumError(Code.TOO_MANY_PIXELS, path, detail)
+    if not stream.eof:
+        raise HilumError(Code.FILE_DAMAGED, path, "the deflated data set is cut short")
+    tags = [tag_for_keyword(keyword) or 0 for keyword in only] if only is not None else None
+    ds = read_dataset(
+        io.BytesIO(content), is_implicit_VR=False, is_little_endian=True, specific_tags=tags
+    )
+    ds.file_meta = meta
+    ds.set_original_encoding(False, True, ds.get("SpecificCharacterSet"))
     return ds
 
 
@@ -150,8 +210,12 @@ def _require_pixels(ds: Dataset, path: Path) -> None:
 
 
 def _view(ds: Dataset, path: Path) -> View:
-    stored = stored_values(ds, str(path))
+    stored, codes = stored_values(ds, str(path))
     view = _colour(stored) if stored.ndim == 3 else _monochrome(stored, ds)
+    view.warnings = [*codes, *view.warnings]
+    cleared = [Step.of(StepName.BITS_CLEARED)] if Code.UNUSED_BITS_CLEARED in codes else []
+    last = Step.of(StepName.EIGHT_BITS)
+    view.steps = [*explain.decoded(ds, stored), *cleared, *view.steps, last]
     view.path = str(path)
     view.position = _position(ds)
     view.mm_per_pixel = _spacing(ds)
@@ -161,19 +225,28 @@ def _view(ds: Dataset, path: Path) -> View:
 
 
 def _monochrome(stored: NDArray[Any], ds: Dataset) -> View:
-    pixels, codes = grey.modality(stored, ds)
+    steps: list[Step] = []
+    pixels, codes = grey.modality(stored, ds, steps)
     transforms, voi_codes = grey.voi(ds, pixels)
-    inverted, inversion_codes = grey.inverted(ds)
-    if not transforms and not voi_codes and _is_display_ready(ds, stored, pixels):
+    padding_codes: list[Code] = []
+    ready = not transforms and not voi_codes and _is_display_ready(ds, stored, pixels)
+    if not transforms and not ready:
+        transforms, padding_codes = grey.range_without_padding(ds, stored, pixels)
+    steps += [Step.of(StepName.VOI_LEFT_OUT)] if voi_codes else []
+    steps += [Step.of(StepName.PADDING_LEFT_OUT)] if padding_codes else []
+    steps.append(explain.shown(pixels, transforms, ready=ready))
+    inverted, inversion_codes = grey.inverted(ds, steps)
+    if ready:
         transforms = [grey.identity_window(8)]
-    warnings = [*codes, *voi_codes, *inversion_codes]
-    return View(pixels=pixels, voi=transforms, inverted=inverted, warnings=warnings)
+    warnings = [*codes, *voi_codes, *inversion_codes, *padding_codes]
+    return View(pixels=pixels, voi=transforms, inverted=inverted, warnings=warnings, steps=steps)
 
 
 def _colour(stored: NDArray[Any]) -> View:
     """Luma, shown as it is: windows and inversion are for monochrome only (PS3.3 C.11.2.1.2)."""
     identity = grey.identity_window(8 * stored.dtype.itemsize)
-    return View(pixels=luma(stored).astype(np.uint16), voi=[identity])
+    steps = [Step.of(StepName.COLOUR_TO_GREY), Step.of(StepName.SHOWN_AS_STORED)]
+    return View(pixels=luma(stored).astype(np.uint16), voi=[identity], steps=steps)
 
 
 def _is_display_ready(ds: Dataset, stored: NDArray[Any], pixels: NDArray[Any]) -> bool:

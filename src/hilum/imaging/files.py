@@ -5,26 +5,24 @@ Nothing here decodes a pixel, and what a file is called never decides what it is
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
+from typing import BinaryIO
 
 from hilum.codes import Code, HilumError
-
-_RASTER_MAGIC = (
-    b"\x89PNG\r\n\x1a\n",
-    b"\xff\xd8\xff",
-    b"II*\x00",
-    b"MM\x00*",
-    b"II+\x00",
-    b"MM\x00+",
+from hilum.imaging import children
+from hilum.imaging.source import (
+    Identity,
+    Kind,
+    archive_of,
+    content_id,
+    open_source,
+    short_id,
+    sniff,
 )
-# First bytes of a DICOM data set without preamble: group 0002 or 0008, either byte order.
-_BARE_DICOM = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+
 # What export CDs and data sets carry beside images; passed over only inside a folder, and only
 # where the content is no image either.
 _NOT_IMAGES = frozenset(
@@ -34,13 +32,6 @@ _NOT_IMAGES = frozenset(
 _NOT_IMAGE_NAMES = frozenset(
     "LICENSE LICENCE COPYING NOTICE README AUTHORS CHANGELOG VERSION MANIFEST MAKEFILE".split()
 )
-
-
-class Kind(StrEnum):
-    """Which decoder reads a file."""
-
-    DICOM = "dicom"
-    RASTER = "raster"
 
 
 @dataclass(frozen=True)
@@ -56,30 +47,16 @@ class StudyFiles:
     error: HilumError | None = None
 
 
-@dataclass(frozen=True)
-class Identity:
-    """The study a file belongs to. ``shared``: other files of the same id join it;
-    ``directory``: a DICOMDIR, whatever it is called.
-    """
-
-    id: str
-    shared: bool = False
-    directory: bool = False
-
-
-def short_id(content: bytes) -> str:
-    """First 12 hex digits of the sha256 of ``content``."""
-    return hashlib.sha256(content).hexdigest()[:12]
-
-
 def scan(paths: Iterable[str | Path]) -> list[StudyFiles]:
     """Find the studies among files and folders, in a fixed order, reading headers only.
 
-    Folders are walked depth first in name order; hidden entries, DICOMDIR and files that are
-    clearly no images are passed over. A file named outright is never passed over. DICOM files
-    are grouped by StudyInstanceUID wherever they lie, at the place of the first; every other
-    file is its own study. A file reached twice counts once. Never raises: a missing path, a
-    folder without images or a file of another format gives a study with its ``error``.
+    Folders and zip archives are walked depth first in name order; hidden entries, DICOMDIR and
+    files that are clearly no images are passed over. A member of an archive has a path like
+    ``export.zip/A/IM1``. A DICOMDIR named outright stands for the files it lists. Any other file
+    named outright is never passed over. DICOM files are grouped by StudyInstanceUID wherever
+    they lie, at the place of the first; every other file is its own study. A file reached twice
+    counts once. Never raises: a missing path, a folder without images or a file of another
+    format gives a study with its ``error``.
     """
     found = _Found()
     for given in [paths] if isinstance(paths, str | Path) else paths:
@@ -106,17 +83,34 @@ class _Found:
             return True
         try:
             identity = identify(path)
+            if identity.archive or (identity.directory and named):
+                self.seen.add(real)
+                return self._add_contents(path, identity, named=named)
         except HilumError as error:
             if not named and error.code is Code.FORMAT_UNKNOWN and _clearly_no_image(path):
                 return False
             self.fail(path, error)
         else:
-            if identity.directory and not named:
+            if identity.directory:
                 return False
             key = (identity.id, "" if identity.shared else str(path))
             self.groups.setdefault(key, []).append(path)
         self.seen.add(real)
         return True
+
+    def _add_contents(self, path: Path, identity: Identity, *, named: bool) -> bool:
+        """Sort in what an archive holds or a DICOMDIR lists; False where that is nothing."""
+        names = sorted(children.contents(path)) if identity.archive else children.contents(path)
+        if identity.archive:
+            shown = [name for name in names if not any(map(_hidden, Path(name).parts))]
+            inside = [path / name for name in shown]
+        else:
+            inside = [_on_disk(path.parent, name) for name in names]
+        count = sum(self.add(entry, named=False) for entry in inside)
+        if not count and (named or not _clearly_no_image(path)):
+            self.fail(path, HilumError(Code.NO_FILES, path, "none that could be an image"))
+            return True
+        return bool(count)
 
     def fail(self, path: Path, error: HilumError) -> None:
         """Keep a path that cannot be read, with the reason."""
@@ -133,53 +127,15 @@ class _Found:
 
 
 def identify(path: Path) -> Identity:
-    """Read as much of a file as its study's id needs: a DICOM header, or a raster's bytes.
+    """What :func:`hilum.imaging.film.identify` says; a file that must be parsed goes to a child.
 
-    Raises ``HilumError`` as :func:`sniff` does, and ``file_damaged`` for a DICOM header that
-    cannot be parsed.
+    Raises ``HilumError`` as that does, and ``decoder_died`` or ``decoder_too_slow``.
     """
-    if sniff(path) is Kind.DICOM:
-        from hilum.imaging import dicom
-
-        study, directory = dicom.study_uid(path)
-        if study:
-            return Identity(short_id(study.encode()), shared=True, directory=directory)
-        return Identity(_content_id(path), directory=directory)
-    return Identity(_content_id(path))
-
-
-def sniff(path: Path) -> Kind:
-    """Tell the kind of a file from its first bytes (PS3.10 section 7.1), never from its name.
-
-    A file with ``DICM`` at byte 128 is DICOM whatever its preamble holds; without a preamble
-    it must begin like a data set and hold a SOPClassUID or Rows.
-
-    Raises ``HilumError``: ``file_not_found``, ``file_unreadable`` (no permission, a folder, a
-    device), ``file_empty`` or ``format_unknown``.
-    """
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-            detail = "a folder" if stat.S_ISDIR(mode) else "not a plain file"
-            raise HilumError(Code.FILE_UNREADABLE, path, detail)
-        with path.open("rb") as file:
-            head = file.read(132)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
-        raise HilumError(Code.FILE_NOT_FOUND, path) from None
-    except OSError as error:
-        raise HilumError(Code.FILE_UNREADABLE, path, os.strerror(error.errno or 0)) from None
-    if not head:
-        raise HilumError(Code.FILE_EMPTY, path)
-    if head[128:] == b"DICM":
-        return Kind.DICOM
-    if head.startswith(_RASTER_MAGIC):
-        return Kind.RASTER
-    if head.startswith(_BARE_DICOM):
-        from hilum.imaging import dicom
-
-        if dicom.is_bare_dataset(path):
-            return Kind.DICOM
-    raise HilumError(Code.FORMAT_UNKNOWN, path)
+    if archive_of(path) is None:
+        with open_source(path) as file:
+            if sniff(file, path) is Kind.RASTER:
+                return Identity(_content_id(file, path))
+    return children.identify(path)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -200,6 +156,23 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path  # reported as unreadable
             continue
         waiting.extend(entry for entry in entries if not _hidden(entry.name))
+
+
+def _on_disk(folder: Path, name: str) -> Path:
+    """A file that a DICOMDIR lists: systems that copy a CD change the case of its names."""
+    for part in Path(name).parts:
+        exact = folder / part
+        try:
+            same = [] if exact.exists() else [e for e in folder.iterdir() if _same(e.name, part)]
+        except OSError:
+            same = []
+        folder = same[0] if len(same) == 1 else exact
+    return folder
+
+
+def _same(found: str, listed: str) -> bool:
+    """Whether a name is the listed one but for case and ISO 9660's version suffix."""
+    return found.split(";")[0].rstrip(".").upper() == listed.upper()
 
 
 def _hidden(name: str) -> bool:
@@ -225,9 +198,8 @@ def _real(path: Path) -> str:
         return str(path)
 
 
-def _content_id(path: Path) -> str:
+def _content_id(file: BinaryIO, path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        return content_id(file)
     except OSError as error:
         raise HilumError(Code.FILE_UNREADABLE, path, os.strerror(error.errno or 0)) from None

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from hilum.codes import Code
 from hilum.imaging.header import code_string, integer, number, value, values
-from hilum.study import VoiFunction, VoiLut, Window
+from hilum.study import Step, StepName, VoiFunction, VoiLut, Window
 
 _WINDOW_KEYWORDS = ("WindowCenter", "WindowWidth")
 
@@ -28,29 +28,38 @@ class Table(NamedTuple):
     bits: int
 
 
-def modality(stored: NDArray[Any], ds: Dataset) -> tuple[NDArray[Any], list[Code]]:
+def modality(
+    stored: NDArray[Any], ds: Dataset, steps: list[Step] | None = None
+) -> tuple[NDArray[Any], list[Code]]:
     """Values after the Modality LUT (PS3.3 C.11.1): uint16 where they fit unchanged, else float32.
 
     ModalityLUTSequence goes before RescaleSlope and RescaleIntercept. A missing slope is 1, a
     missing intercept 0. A broken table, or a slope that is 0 or no number, leaves the stored
     values with ``modality_lut_invalid``.
     """
+    done = [] if steps is None else steps
     if value(ds, "ModalityLUTSequence"):
         table = _table(ds.ModalityLUTSequence[0], signed=integer(ds, "PixelRepresentation") == 1)
         if table is None or stored.dtype.kind == "f":
+            done.append(Step.of(StepName.MODALITY_LEFT_OUT))
             return _plain(stored), [Code.MODALITY_LUT_INVALID]
         index = np.clip(stored.astype(np.int64) - table.first, 0, len(table.data) - 1)
+        done.append(Step.of(StepName.MODALITY_LUT, entries=len(table.data), first=table.first))
         return table.data[index], []
     slope, intercept = _rescale(ds, "RescaleSlope", 1.0), _rescale(ds, "RescaleIntercept", 0.0)
     if slope is None or intercept is None or slope == 0:
+        done.append(Step.of(StepName.MODALITY_LEFT_OUT))
         return _plain(stored), [Code.MODALITY_LUT_INVALID]
     if slope == 1 and intercept == 0:
+        done.append(Step.of(StepName.MODALITY_NONE))
         return _plain(stored), []
     with np.errstate(over="ignore"):
         scaled = _wide(stored) * slope + intercept
         levels: NDArray[Any] = scaled.astype(np.float32, copy=False)
     if not np.isfinite(levels).all():
+        done.append(Step.of(StepName.MODALITY_LEFT_OUT))
         return _plain(stored), [Code.MODALITY_LUT_INVALID]
+    done.append(Step.of(StepName.MODALITY_RESCALE, slope=slope, intercept=intercept))
     return levels, []
 
 
@@ -79,25 +88,62 @@ def voi(ds: Dataset, pixels: NDArray[Any]) -> tuple[list[Window | VoiLut], list[
     return [*transforms, *windows], list(dict.fromkeys(codes))
 
 
-def inverted(ds: Dataset) -> tuple[bool, list[Code]]:
+def inverted(ds: Dataset, steps: list[Step] | None = None) -> tuple[bool, list[Code]]:
     """Whether low values are shown bright: one question, so one inversion.
 
     PresentationLUTShape decides where it is INVERSE or IDENTITY (PS3.3 C.11.6.1.2,
     C.8.11.3.1.2), else PhotometricInterpretation MONOCHROME1 does (PS3.3 C.7.6.3.1.2).
-    MONOCHROME1 with INVERSE is thus inverted once.
+    MONOCHROME1 with INVERSE is thus inverted once. What was decided is appended to ``steps``.
     """
     photometric = code_string(ds, "PhotometricInterpretation")
     codes = [] if photometric else [Code.PHOTOMETRIC_MISSING]
     shape = code_string(ds, "PresentationLUTShape")
-    if shape in ("INVERSE", "IDENTITY"):
-        return shape == "INVERSE", codes
-    return photometric == "MONOCHROME1", codes
+    by_shape = shape in ("INVERSE", "IDENTITY")
+    turned = shape == "INVERSE" if by_shape else photometric == "MONOCHROME1"
+    if steps is not None:
+        known = photometric if photometric.startswith("MONOCHROME") else "taken as MONOCHROME2"
+        because = f"PresentationLUTShape {shape}" if by_shape else known
+        name = StepName.INVERTED if turned else StepName.NOT_INVERTED
+        steps.append(Step.of(name, because=because))
+    return turned, codes
 
 
 def identity_window(bits: int) -> Window:
     """The window that shows 0..2**bits - 1 unchanged, from black to white."""
     top = float(2**bits - 1)
     return Window(center=top / 2, width=top, function=VoiFunction.LINEAR_EXACT)
+
+
+def range_without_padding(
+    ds: Dataset, stored: NDArray[Any], pixels: NDArray[Any]
+) -> tuple[list[Window | VoiLut], list[Code]]:
+    """For a film without VOI: the window from its smallest to its largest value but padding.
+
+    Padding is PixelPaddingValue, or all from it to PixelPaddingRangeLimit, among the stored
+    values (PS3.3 C.7.5.1.1.2). It is shown like the nearest end of the range. No window where
+    none of the pixels is padding, all are, or the rest is of one level.
+    """
+    signed = integer(ds, "PixelRepresentation") == 1
+    ends = [integer(ds, f"PixelPadding{end}") for end in ("Value", "RangeLimit")]
+    first, last = ends[0], ends[1] if ends[1] is not None else ends[0]
+    if first is None or last is None or stored.dtype.kind == "f":
+        return [], []
+    low, high = sorted(_word(end, signed=signed) for end in (first, last))
+    film = pixels[(stored < low) | (stored > high)]
+    if not 0 < film.size < pixels.size or film.min() == film.max():
+        return [], []
+    bottom, top = float(film.min()), float(film.max())
+    window = Window(
+        center=(bottom + top) / 2, width=top - bottom, function=VoiFunction.LINEAR_EXACT
+    )
+    return [window], [Code.PADDING_LEFT_OUT]
+
+
+def _word(found: int, *, signed: bool) -> int:
+    """A 16-bit word that its VR may have given the wrong sign."""
+    if signed and found > 0x7FFF:
+        return found - 0x10000
+    return found + 0x10000 if not signed and found < 0 else found
 
 
 def _windows(ds: Dataset) -> tuple[list[Window], bool]:
@@ -175,10 +221,7 @@ def _table(item: Dataset, *, signed: bool) -> Table | None:
         return None
     count, first, bits = (int(part or 0) for part in descriptor)
     count = count & 0xFFFF or 65536
-    if signed and first > 0x7FFF:
-        first -= 0x10000
-    elif not signed and first < 0:
-        first += 0x10000
+    first = _word(first, signed=signed)
     if not 1 <= bits <= 16:
         return None
     entries = _entries(item, data, count, bits)

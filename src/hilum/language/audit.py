@@ -18,9 +18,9 @@ from typing import NamedTuple
 from hilum.codes import Code
 from hilum.findings import FINDINGS, FindingName, Status
 from hilum.language import lexicon
+from hilum.language.claims import Assessed, Mention, mentions
 from hilum.language.label import Reading, read
 from hilum.language.places import parts
-from hilum.language.scope import Assessed, Mention, mentions
 from hilum.language.words import fold, language_of, sentences, tokens
 from hilum.report import Language
 
@@ -204,7 +204,7 @@ def _findings(a: Side, b: Side) -> list[Error]:
     for name in FindingName:
         f, g = here.get(name), there.get(name)
         if f is not None and g is not None and f.status is not g.status:
-            errors += _status(a, b, name, f.status, g.status)
+            errors += _status(a, b, name, f.status, g.status) or _beside(a, b, name)
         elif f is not None and g is not None and name in _NAMED:
             errors += _beside(a, b, name)
         elif name in _NAMED and f is not None and g is None:
@@ -258,6 +258,8 @@ def _status(a: Side, b: Side, name: FindingName, told: Status, said: Status) -> 
 def _beside(a: Side, b: Side, name: FindingName) -> list[Error]:
     """The strongest status agrees, but one text also says what the other never does."""
     told, said = _statuses(a, name), _statuses(b, name)
+    if name not in _NAMED:
+        return []
     if len(told) == len(said) and told != said and not (_softly(a, name) or _softly(b, name)):
         odd = next(y for x, y in zip(told, said, strict=True) if x is not y)
         kind = Kind.CERTAINTY if Status.UNCERTAIN in set(told) ^ set(said) else Kind.NEGATION
@@ -371,8 +373,8 @@ def _severity(a: Side, b: Side) -> list[Error]:
     change = {n: len(b.concepts.get(n, [])) - len(a.concepts.get(n, [])) for n in _LEVELS}
     lost = next((n for n in _LEVELS if change[n] < 0), None)
     gained = next((n for n in _LEVELS if change[n] > 0), None)
-    # 明显 and 显著 are words of style where nothing else changed
-    if lost is None or gained is None or a.concepts.get(gained):
+    # 明显 and 显著 are words of style where the counts do not match
+    if lost is None or gained is None or (a.concepts.get(gained) and sum(change.values())):
         return []
     source, target = a.concepts[lost][0], b.concepts[gained][0]
     spans = (source.start, source.end), (target.start, target.end)

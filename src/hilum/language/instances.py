@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from hilum.findings import Bone, FindingName, Instance, Side, Stage
+from hilum.language.claims import Assessed, Claim
 from hilum.language.places import Before, Part, Place, parts, places_of
-from hilum.language.scope import Assessed, Claim
 from hilum.report import Language
 
 _MIDLINE = (Bone.VERTEBRA, Bone.STERNUM)
@@ -49,6 +49,8 @@ def locate(
     _borrow_side(places, said, clauses[here])
     own += _told_later(claim, said, own, parts(said, folded, bounds, language))
     stage = _pick(own, "stage")
+    if language == "zh" and any(p.value is Stage.OLD for p in own):
+        stage = Stage.OLD  # 陈旧性骨折，骨痂形成
     moved = _pick(own, "displacement")
     term = folded[claim.start : claim.end]
     found = []

@@ -16,9 +16,10 @@ from functools import partial
 from hilum.codes import Code, HilumError
 from hilum.findings import FINDINGS, Finding, FindingName, Instance, Status, with_parents
 from hilum.language import inverse
+from hilum.language.claims import Assessed, Mention, mentions
 from hilum.language.instances import covers, locate, merge
 from hilum.language.places import Before, Part, parts
-from hilum.language.scope import Assessed, Mention, assess, mentions
+from hilum.language.scope import assess
 from hilum.language.words import Sentence, fold, language_of, sentences
 from hilum.report import LANGUAGES, Language
 

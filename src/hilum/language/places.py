@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from hilum.findings import Bone, Displacement, Region, Side, Stage
-from hilum.language.scope import Assessed, Mention
+from hilum.language.claims import Assessed, Mention
 from hilum.report import Language
 
 _ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"

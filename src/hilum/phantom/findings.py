@@ -22,6 +22,12 @@ REGION_ANGLES = {
     Region.ANTERIOR: (1.75, 2.15),
 }
 REGION_BORDERS = (1.075, 1.675)
+BONE_END = 0.1  # the last of a rib is cartilage, which hardly shows: no fracture there
+
+
+def rib_end(rib: int) -> float:
+    """Angle at which a rib ends in front; 8-10 join the rib above, 11 and 12 float."""
+    return {11: 1.5, 12: 1.1}.get(rib, 2.35 if rib < 8 else 2.0)
 
 
 class FractureKind(StrEnum):
@@ -94,7 +100,10 @@ class Lesions:
 
 @dataclass(frozen=True)
 class Prevalence:
-    """How often each lesion is drawn; ``fractures`` and ``nodules`` are (fewest, most)."""
+    """How often each lesion is drawn; ``fractures`` and ``nodules`` are (fewest, most).
+
+    ``kinds``: what a fracture is drawn from, each entry as likely as the next.
+    """
 
     cardiomegaly: float = 0.4
     effusion: float = 0.4
@@ -103,23 +112,38 @@ class Prevalence:
     fracture: float = 0.5
     nodules: tuple[int, int] = (1, 1)
     fractures: tuple[int, int] = (1, 1)
+    kinds: tuple[FractureKind, ...] = tuple(FractureKind)
 
 
 STANDARD = Prevalence()
-# Crowded films teach a detector fastest: a film with one fracture is mostly background.
-CROWDED = replace(STANDARD, nodule=0.8, fracture=0.95, nodules=(1, 3), fractures=(3, 8))
+# Crowded films teach a detector fastest: a film with one fracture is mostly background. Half of
+# their fractures are the kind that is hardest to see.
+CROWDED = replace(
+    STANDARD,
+    nodule=0.8,
+    fracture=0.95,
+    nodules=(1, 3),
+    fractures=(4, 10),
+    kinds=(*FractureKind, FractureKind.NONDISPLACED),
+)
 
 
 def _side(rng: np.random.Generator) -> Side:
     return Side.LEFT if rng.random() < 0.5 else Side.RIGHT
 
 
-def draw_fracture(rng: np.random.Generator, side: Side, rib: int) -> RibFracture:
+def draw_fracture(
+    rng: np.random.Generator,
+    side: Side,
+    rib: int,
+    kinds: tuple[FractureKind, ...] = STANDARD.kinds,
+) -> RibFracture:
     """One fracture of the given rib: region, kind and size drawn at random."""
     region = list(REGION_ANGLES)[rng.integers(3)]
-    kind = list(FractureKind)[rng.integers(3)]
+    kind = kinds[rng.integers(len(kinds))]
     low, high = REGION_ANGLES[region]
-    base = RibFracture(side, rib, region, kind, angle=rng.uniform(low, high))
+    angle = rng.uniform(low, min(high, rib_end(rib) - BONE_END))
+    base = RibFracture(side, rib, region, kind, angle)
     sign = rng.choice([-1, 1])
     if kind is FractureKind.DISPLACED:
         return replace(
@@ -180,5 +204,6 @@ def draw_lesions(
         count = int(rng.integers(prevalence.fractures[0], prevalence.fractures[1] + 1))
         ribs = [(side, rib) for side in (Side.LEFT, Side.RIGHT) for rib in RIBS_THAT_BREAK]
         for place in rng.permutation(len(ribs))[:count]:
-            fractures.append(draw_fracture(rng, *ribs[place]))
+            side, rib = ribs[place]
+            fractures.append(draw_fracture(rng, side, rib, prevalence.kinds))
     return Lesions(cardiomegaly, effusion, pneumothorax, tuple(nodules), tuple(fractures))

@@ -159,7 +159,7 @@ def _develop(film: Array, exposure: Exposure) -> NDArray[np.uint16]:
     """Unsharp mask, range by percentiles, gamma: what a console does before sending."""
     size = film.shape[0]
     film = film + np.float32(exposure.unsharp) * (film - _coarse_blur(film, 9 * size / FIELD, 4))
-    margin = size // 64
+    margin = max(1, size // 64)
     low, high = np.percentile(film[margin:-margin:8, margin:-margin:8], exposure.percentiles)
     film = np.clip((film - np.float32(low)) / np.float32(high - low), 0, 1.1)
     film = np.clip(film ** np.float32(exposure.gamma) * np.float32(exposure.gain), 0, 1)

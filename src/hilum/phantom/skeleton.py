@@ -8,7 +8,7 @@ import numpy as np
 
 from hilum.findings import Side
 from hilum.phantom.anatomy import SIGN, Grid, Habitus, sigmoid
-from hilum.phantom.findings import Lesions, RibFracture
+from hilum.phantom.findings import Lesions, RibFracture, rib_end
 from hilum.phantom.physics import Array, blur, project
 from hilum.phantom.tube import Tube, unit
 
@@ -39,8 +39,7 @@ def _rib_axis(
 ) -> tuple[Array, Array]:
     """Axis (n, 3) and angle (n,) of one whole rib, evenly spaced along its length."""
     h = habitus
-    end = {11: 1.5, 12: 1.1}.get(number, 2.35 if number < 8 else 2.0)
-    t = np.linspace(0.12, end, 4 * NODES)
+    t = np.linspace(0.12, rib_end(number), 4 * NODES)
     reach = RIB_REACH[number - 1] * h.width * rng.uniform(0.985, 1.015)
     depth = 88 * h.depth * (0.65 + 0.35 * min(1.0, number / 5))
     slope = rng.uniform(44, 56) * h.height * (0.55 + 0.45 * min(1.0, number / 6))

@@ -30,7 +30,7 @@ class Card(Record):
 
     ``prompts``: per language. ``questions``: per finding, put after ``question_context``;
     ``answers``: present, absent. ``domain``: "phantom" where the weights know only phantoms,
-    "chest" otherwise.
+    "chest" otherwise. ``min_age``: in years; younger patients abstain.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Card(Record):
     questions: dict[FindingName, Words] = Field(default_factory=dict)
     answers: tuple[Words, Words] = ("present", "absent")
     domain: str = Field(default="chest", pattern="^(phantom|chest)$")
+    min_age: Annotated[int, Field(ge=0, le=130)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1)] = 224
     calibration: Calibration = Field(default_factory=Calibration)
 
@@ -128,7 +129,7 @@ class Reader:
             yield from self.read_studies(waiting, language, allow_outside_domain)
 
     def _judge(self, study: Study, allow_outside_domain: bool) -> Gate:
-        reasons = list(gate.judge(study).reasons)
+        reasons = list(gate.judge(study, self.card.min_age).reasons)
         if len(study.views) > 1:
             reasons.append(Code.SEVERAL_VIEWS_UNSUPPORTED)
         if self._outside(study) and not allow_outside_domain:
@@ -169,7 +170,7 @@ class Reader:
         if drafted is None:
             return {"notice": notice}
         warnings = [w for view in study.views for w in view.warnings]
-        flags = drafted["flags"] + warnings
+        flags = drafted["flags"] + gate.remarks(study, self.card.min_age) + warnings
         if self._outside(study):
             flags = [Code.READ_OUTSIDE_DOMAIN, *flags]
             notice = f"{Code.READ_OUTSIDE_DOMAIN.sentence(language)} {notice}"

@@ -22,7 +22,7 @@ PACKAGE_LIMIT = 20e6  # bytes of weights in the package
 
 
 def small(**more: object) -> FilmEncoderConfig:
-    sizes = {"image_size": SIZE, "channels": (8, 8, 16, 16), "hidden_size": 32, "detail": 16}
+    sizes = {"image_size": SIZE, "channels": (8, 8, 8, 16, 16), "hidden_size": 32, "detail": 16}
     return FilmEncoderConfig(**{**sizes, "attention_layers": 1, "attention_heads": 2, **more})
 
 
@@ -214,10 +214,11 @@ def test_a_proposal_is_its_cell_described_plus_its_slot(encoder: FilmEncoder) ->
         out = encoder(films(2))
         kinds = [c for c, keep in enumerate(CLASSES.values()) for _ in range(keep)]
         kind = torch.tensor(kinds).expand_as(out.cells)
-        described = encoder.describe(out, out.cells, kind)
-        tokens = out.last_hidden_state[:, -SLOTS:] - encoder.slot_embedding.weight
+        described = encoder.proposals.describe(encoder.look(out, out.cells, kind), kind)
+        tokens = out.last_hidden_state - encoder.proposals.slot.weight
         torch.testing.assert_close(described, tokens, rtol=1e-5, atol=1e-5)
-        one = encoder.describe(out, out.cells[:, 5:6], kind[:, 5:6])
+        place = out.cells[:, 5:6], kind[:, 5:6]
+        one = encoder.proposals.describe(encoder.look(out, *place), place[1])
     torch.testing.assert_close(one, tokens[:, 5:6], rtol=1e-5, atol=1e-5)
 
 
@@ -240,7 +241,7 @@ def test_only_the_text_and_not_the_peaks_carry_a_gradient_to_the_heat(encoder: F
         encoder(films(1)).last_hidden_state.sum().backward()
     head = encoder.heat[-1].weight.grad
     assert head is None or not head.any()
-    assert encoder.slot_embedding.weight.grad.any()
+    assert encoder.proposals.slot.weight.grad.any()
     encoder.zero_grad()
 
 

@@ -14,7 +14,7 @@ from hilum.training.embedded import decoder_stage, encoder_stage, shards
 
 PER_SHARD = 8
 SIZE = 64
-COUNTS = {"standard": 2, "crowded": 1, "held_out": 3}
+COUNTS = {"standard": 2, "crowded": 2, "single": 2, "held_out": 3}
 SEED = 77
 
 
@@ -66,12 +66,12 @@ def make_tiny(patch: pytest.MonkeyPatch) -> None:
     real = encoder_stage.FilmEncoderConfig
 
     def small(**more: Any) -> Any:
-        sizes = {"channels": (8, 8, 16, 16), "hidden_size": 32, "detail": 16}
+        sizes = {"channels": (8, 8, 8, 16, 16), "hidden_size": 32, "detail": 16}
         return real(**sizes, attention_layers=1, attention_heads=2, **more)
 
     patch.setattr(encoder_stage, "FilmEncoderConfig", small)
     patch.setattr(encoder_stage, "CROWDED", 2)
-    patch.setattr(encoder_stage, "STANDARD", 1)
+    patch.setattr(encoder_stage, "SINGLE", 1)
     patch.setattr(decoder_stage, "FILMS", 5)
     for stage in (encoder_stage, decoder_stage):
         patch.setattr(stage, "PRINT_EVERY", 1)

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from hilum.models.embedded import FilmEncoder, FilmEncoderConfig, FilmEncoderOutput
 from hilum.models.embedded.configuration import CLASSES
 from hilum.training.embedded import batches
-from hilum.training.embedded.batches import Batch, _place, augment, make_batch, moved, stream
+from hilum.training.embedded.batches import (
+    Batch,
+    _place,
+    augment,
+    make_batch,
+    moved,
+    stream,
+    whole,
+)
 from hilum.training.embedded.shards import Shards
 
 SIZE, CELLS = 64, 8
@@ -25,8 +33,8 @@ def crowded(films: Path) -> Shards:
 
 
 @pytest.fixture(scope="module")
-def standard(films: Path) -> Shards:
-    return Shards(films, "standard")
+def single(films: Path) -> Shards:
+    return Shards(films, "single")
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -45,7 +53,7 @@ def test_a_box_moves_with_its_film(seed: int) -> None:
     rng = np.random.default_rng(1000 + seed)
     x, y = rng.integers(60, 230, 2)
     film[y : y + 30, x : x + 30] = 255
-    turned, turn = augment(film, np.random.default_rng(seed))
+    turned, turn = augment(film, 320, np.random.default_rng(seed))
     box = moved(np.array([x, y, x + 29, y + 29], np.float32), turn)
     bright = np.argwhere(turned > 128)
     found = np.array(
@@ -59,10 +67,10 @@ def test_a_box_moves_with_its_film(seed: int) -> None:
 
 def test_augmentation_is_drawn_from_its_generator_alone() -> None:
     film = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE)).astype(np.uint8)
-    first, again = (augment(film, np.random.default_rng(5)) for _ in range(2))
+    first, again = (augment(film, SIZE, np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(first[0], again[0])
     assert np.array_equal(first[1], again[1])
-    other, _ = augment(film, np.random.default_rng(6))
+    other, _ = augment(film, SIZE, np.random.default_rng(6))
     assert not np.array_equal(first[0], other)
 
 
@@ -70,7 +78,7 @@ def test_augmentation_keeps_size_and_type_and_spares_the_original() -> None:
     film = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE)).astype(np.uint8)
     film.flags.writeable = False  # as a memory map is
     for seed in range(30):
-        out, turn = augment(film, np.random.default_rng(seed))
+        out, turn = augment(film, SIZE, np.random.default_rng(seed))
         assert (out.shape, out.dtype) == (film.shape, np.uint8)
         scale = np.sqrt(np.linalg.det(turn[:, :2]))
         assert 0.92 < scale < 1.08
@@ -82,17 +90,35 @@ def test_grey_levels_keep_their_order() -> None:
     film = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        out, _ = augment(film, rng)
+        out, _ = augment(film, 256, rng)
         inner = out[128, 40:216].astype(int)
         assert (np.diff(inner) >= 0).all()
         assert inner[-1] - inner[0] > 100
+
+
+@pytest.mark.parametrize("side", [40, 64, 100])
+def test_a_film_of_any_size_lands_on_the_encoders_input(side: int) -> None:
+    """A bright square stays in its box, whole or augmented."""
+    film = np.full((side, side), 20, np.uint8)
+    low, high = side // 4, side // 2
+    film[low:high, low:high] = 255
+    for make in (
+        lambda: whole(film, 320),
+        lambda: augment(film, 320, np.random.default_rng(1)),
+    ):
+        out, turn = make()
+        assert (out.shape, out.dtype) == ((320, 320), np.uint8)
+        box = moved(np.array([low, low, high - 1, high - 1], np.float32), turn)
+        bright = np.argwhere(out > 128)[:, ::-1]
+        middle = (bright.min(0) + bright.max(0)) / 2
+        np.testing.assert_allclose(middle, (box[:2] + box[2:]) / 2, atol=1.5)
 
 
 # -- targets ----------------------------------------------------------------------------------
 
 
 def row(kind: int, *box: float) -> list[float]:
-    return [kind, *box, 3, 1, 2] if kind == 4 else [kind, *box, -1, -1, -1]
+    return [kind, *box, *([3, 1, 2, 0, -1] if kind == 4 else [-1] * 5)]
 
 
 def test_a_place_on_the_grid() -> None:
@@ -103,7 +129,7 @@ def test_a_place_on_the_grid() -> None:
     film, cell, kind, wide, high, *rest = place
     assert (film, cell, kind) == (2, 4 * CELLS + 3, 4)
     assert (np.exp(wide) * 4, np.exp(high) * 4) == (pytest.approx(6), pytest.approx(6))
-    assert rest == [3, 1, 2]
+    assert rest == [3, 1, 2, 0, -1]
     assert heat[4].argmax() == cell
     assert heat[4, 4, 3] == 1
     assert not heat[:4].any()
@@ -147,33 +173,35 @@ def test_targets_are_what_the_encoder_makes_boxes_of(
     crowded: Shards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A map that equals the targets gives the true boxes back, to half a cell."""
-    still = np.eye(2, 3, dtype=np.float32)
-    monkeypatch.setattr(batches, "augment", lambda film, _: (film, still))
+    monkeypatch.setattr(batches, "augment", lambda film, *_: whole(film, SIZE))
     rng = np.random.default_rng(0)
     drawn = [int(rng.integers(len(crowded))) for _ in range(4)]
-    places = make_batch(crowded, crowded, 4, 0, np.random.default_rng(0)).places
+    places = make_batch(crowded, crowded, 4, 0, SIZE, np.random.default_rng(0)).places
     sizes = torch.zeros(4, 2 * len(CLASSES), CELLS, CELLS)
     film, cell, kind = (places[:, k].long() for k in range(3))
     sizes.unflatten(1, (-1, 2)).flatten(3)[film, kind, :, cell] = places[:, 3:5]
     config = FilmEncoderConfig(
-        image_size=SIZE, channels=(8, 8, 8, 8), hidden_size=8, detail=8, attention_heads=2
+        image_size=SIZE, channels=(8,) * 5, hidden_size=8, detail=8, attention_heads=2
     )
     out = FilmEncoderOutput(heatmaps=torch.zeros(4, 5, CELLS, CELLS), sizes=sizes)
     out.cells = torch.arange(CELLS**2).expand(4, -1)
     checked, encoder = 0, FilmEncoder(config)
     for b, index in enumerate(drawn):
         seen = set()
-        for row in reversed(crowded[index][2]["instances"]):  # of two in a cell the last is drawn
+        film, _, entry = crowded[index]
+        _, turn = whole(film, SIZE)
+        for row in reversed(entry["instances"]):  # of two in a cell the last is drawn
+            true_box = moved(np.array(row[1:5], np.float32), turn)
             heat = np.zeros((5, CELLS, CELLS), np.float32)
-            place = _place(b, row, np.array(row[1:5], np.float32), heat)
+            place = _place(b, row, true_box, heat)
             assert place is not None
             if tuple(place[1:3]) in seen:
                 continue
             seen.add(tuple(place[1:3]))
             boxes = encoder._boxes(out, torch.full((4, CELLS**2), int(row[0])))[b]
             found = boxes[int(place[1])].numpy()
-            smallest = np.maximum(np.array(row[3:5]) - row[1:3], 2)  # a box is at least 2 pixels
-            middle = (np.array(row[1:3]) + row[3:5]) / 2
+            smallest = np.maximum(true_box[2:] - true_box[:2], 2)  # a box is at least 2 pixels
+            middle = (true_box[:2] + true_box[2:]) / 2
             true = np.concatenate([middle - smallest / 2, middle + smallest / 2])
             assert np.abs(found - np.clip(true, 0, SIZE - 1)).max() <= 4.1
             checked += 1
@@ -183,14 +211,14 @@ def test_targets_are_what_the_encoder_makes_boxes_of(
 # -- batches ----------------------------------------------------------------------------------
 
 
-def test_a_batch(crowded: Shards, standard: Shards) -> None:
-    batch = make_batch(crowded, standard, 2, 3, np.random.default_rng(0))
+def test_a_batch(crowded: Shards, single: Shards) -> None:
+    batch = make_batch(crowded, single, 2, 3, SIZE, np.random.default_rng(0))
     assert batch.films.shape == (5, 1, SIZE, SIZE)
     assert batch.films.dtype is torch.float32
     assert -2 <= float(batch.films.min()) < float(batch.films.max()) <= 2
     assert batch.heat.shape == (5, len(CLASSES), CELLS, CELLS)
     assert 0 <= float(batch.heat.min()) <= float(batch.heat.max()) == 1
-    assert batch.places.shape[1] == 8
+    assert batch.places.shape[1] == 10
     assert batch.places[:, 0].max() <= 4
     peaks = (batch.heat == 1).nonzero()
     cells = {tuple(p) for p in peaks.tolist()}
@@ -209,43 +237,43 @@ def test_films_without_findings_have_empty_targets(films: Path) -> None:
             film, track, entry = super().__getitem__(i)
             return film, track, {**entry, "instances": [], "present": [0] * 5}
 
-    healthy = Healthy(films, "standard")
-    batch = make_batch(healthy, healthy, 0, 2, np.random.default_rng(0))
-    assert batch.places.shape == (0, 8)
+    healthy = Healthy(films, "single")
+    batch = make_batch(healthy, healthy, 0, 2, SIZE, np.random.default_rng(0))
+    assert batch.places.shape == (0, 10)
     assert not batch.heat.any()
 
 
-def test_films_are_not_changed_on_disk(crowded: Shards, standard: Shards) -> None:
-    before = np.array(standard[0][0])
-    make_batch(crowded, standard, 4, 4, np.random.default_rng(0))
-    assert np.array_equal(standard[0][0], before)
-    assert not standard[0][0].flags.writeable
+def test_films_are_not_changed_on_disk(crowded: Shards, single: Shards) -> None:
+    before = np.array(single[0][0])
+    make_batch(crowded, single, 4, 4, SIZE, np.random.default_rng(0))
+    assert np.array_equal(single[0][0], before)
+    assert not single[0][0].flags.writeable
 
 
 # -- streams ----------------------------------------------------------------------------------
 
 
-def test_step_k_of_a_seed_is_always_the_same_batch(crowded: Shards, standard: Shards) -> None:
-    whole = stream(crowded, standard, 1, 2, 9, 0)
-    first = [next(whole) for _ in range(4)]
+def test_step_k_of_a_seed_is_always_the_same_batch(crowded: Shards, single: Shards) -> None:
+    endless = stream(crowded, single, 1, 2, SIZE, 9, 0)
+    first = [next(endless) for _ in range(4)]
     for k in (0, 1, 3):
-        assert same(next(stream(crowded, standard, 1, 2, 9, k)), first[k])
+        assert same(next(stream(crowded, single, 1, 2, SIZE, 9, k)), first[k])
     assert not same(first[0], first[1])
-    assert not same(next(stream(crowded, standard, 1, 2, 10, 0)), first[0])
+    assert not same(next(stream(crowded, single, 1, 2, SIZE, 10, 0)), first[0])
 
 
-def test_threads_of_opencv_do_not_matter(crowded: Shards, standard: Shards) -> None:
+def test_threads_of_opencv_do_not_matter(crowded: Shards, single: Shards) -> None:
     before = cv2.getNumThreads()
-    first = next(stream(crowded, standard, 1, 2, 9, 0))
+    first = next(stream(crowded, single, 1, 2, SIZE, 9, 0))
     cv2.setNumThreads(1 if before != 1 else 2)
     try:
-        assert same(next(stream(crowded, standard, 1, 2, 9, 0)), first)
+        assert same(next(stream(crowded, single, 1, 2, SIZE, 9, 0)), first)
     finally:
         cv2.setNumThreads(before)
 
 
 def test_a_stream_that_fails_raises_and_does_not_hang(
-    crowded: Shards, standard: Shards, monkeypatch: pytest.MonkeyPatch
+    crowded: Shards, single: Shards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = batches.make_batch, []
 
@@ -257,7 +285,7 @@ def test_a_stream_that_fails_raises_and_does_not_hang(
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(batches, "make_batch", fail)
-    made = stream(crowded, standard, 3, 0, 9, 0)
+    made = stream(crowded, single, 3, 0, SIZE, 9, 0)
     next(made)
     next(made)
     with pytest.raises(OSError, match="disk is gone"):

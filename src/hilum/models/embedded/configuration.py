@@ -16,20 +16,23 @@ CLASSES = {
     "fracture": 6,
 }
 
+# what the token of a proposal is taught to tell, and how many answers each has
+ATTRIBUTES = {"rib": 12, "region": 3, "kind": 3, "side": 2, "zone": 3}
+
 
 @strict
 class FilmEncoderConfig(PreTrainedConfig):
     """Sizes of the film encoder.
 
     ``image_size``: side of the square film in pixels, a multiple of 32. ``channels``: widths at
-    strides 4, 8, 16, 32. ``detail``: width of the stride-8 map that proposals are read from.
+    strides 2, 4, 8, 16, 32. ``detail``: width of the stride-8 map that proposals are read from.
     ``classes``: in the order of :data:`CLASSES`, whatever the order they are given in.
     """
 
     model_type = "hilum_film_encoder"
 
     image_size: int = 640
-    channels: list[int] | tuple[int, ...] = (32, 64, 128, 256)
+    channels: list[int] | tuple[int, ...] = (16, 32, 64, 128, 256)
     hidden_size: int = 256
     detail: int = 80
     attention_layers: int = 2
@@ -37,7 +40,6 @@ class FilmEncoderConfig(PreTrainedConfig):
     classes: dict[str, int] = field(default_factory=lambda: dict(CLASSES))
     ribs: int = 12
     regions: int = 3
-    kinds: int = 3
 
     def __post_init__(self, **kwargs):  # type: ignore[no-untyped-def]
         if unknown := set(self.classes) - set(CLASSES):

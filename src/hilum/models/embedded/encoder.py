@@ -1,10 +1,10 @@
 """The film encoder: a whole film to a few located proposals.
 
-A convolutional trunk (strides 4 to 32), two attention layers over the whole film at stride 32,
+A convolutional trunk (strides 2 to 32), two attention layers over the whole film at stride 32,
 and a stride-8 map with fine detail. Centres of findings are peaks of a heatmap on that map
 (Zhou et al., Objects as Points, arXiv 1904.07850); each peak becomes one token, with its
 surroundings, so a decoder reads fractures at 5 mm steps without attending to 6,400 places. It
-gets no other tokens. Whether the whole film's tokens beside them would help is not known.
+gets no other tokens.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
-from hilum.models.embedded.configuration import FilmEncoderConfig
+from hilum.models.embedded.configuration import ATTRIBUTES, FilmEncoderConfig
 
+# A score is told by how far it lies above each of these logits: a network reads steps more easily
+# than one number.
+STEPS = tuple(range(-6, 4))
 _UNSET: Any = None  # ModelOutput wants a default for every field
 
 
@@ -30,13 +33,15 @@ class FilmEncoderOutput(ModelOutput):
 
     ``last_hidden_state`` (B, P, hidden): one token a proposal, in the order of
     ``config.classes``. ``boxes`` (B, P, 4): xyxy in pixels of the encoder's input. ``scores``
-    (B, P): logits. The rest is for training: ``heatmaps`` (B, C, H, W) and ``sizes``
-    (B, 2C, H, W) at stride 8, ``ribs`` (B, 36, H, W) and the maps that proposals are read from.
+    (B, P): logits. The rest is for training: ``seen`` (B, P, F), what the tokens were made of,
+    ``heatmaps`` (B, C, H, W) and ``sizes`` (B, 2C, H, W) at stride 8, ``ribs`` (B, 36, H, W) and
+    the maps that proposals are read from.
     """
 
     last_hidden_state: Tensor = _UNSET
     boxes: Tensor = _UNSET
     scores: Tensor = _UNSET
+    seen: Tensor = _UNSET
     cells: Tensor = _UNSET
     heatmaps: Tensor = _UNSET
     sizes: Tensor = _UNSET
@@ -68,6 +73,31 @@ def _conv(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+class Proposals(nn.Module):
+    """What the maps show at a place, read as one class, to one token."""
+
+    def __init__(self, config: FilmEncoderConfig) -> None:
+        super().__init__()
+        wide = config.hidden_size
+        width = config.detail + config.ribs * config.regions + wide + len(STEPS) + 16
+        self.mlp = nn.Sequential(nn.Linear(width, wide), nn.GELU(), nn.Linear(wide, wide))
+        self.kind = nn.Embedding(len(config.classes), wide)
+        self.slot = nn.Embedding(sum(config.classes.values()), wide)
+        self.norm = nn.LayerNorm(wide)
+        self.attributes = nn.Linear(wide, sum(ATTRIBUTES.values()))
+        self.kinds = [c for c, keep in enumerate(config.classes.values()) for _ in range(keep)]
+
+    def describe(self, seen: Tensor, kind: Tensor) -> Tensor:
+        """Tokens (B, N, hidden) of any places: features (B, N, F) read as classes (B, N)."""
+        tokens: Tensor = self.norm(self.mlp(seen) + self.kind(kind))
+        return tokens
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Tokens (B, P, hidden) of the proposals, in the order of the slots."""
+        kind = torch.tensor(self.kinds, device=seen.device).expand(seen.shape[:2])
+        return self.describe(seen, kind) + self.slot.weight
+
+
 class FilmEncoder(PreTrainedModel):
     """Films (B, 1, S, S) to :class:`FilmEncoderOutput`."""
 
@@ -78,9 +108,10 @@ class FilmEncoder(PreTrainedModel):
 
     def __init__(self, config: FilmEncoderConfig) -> None:
         super().__init__(config)
-        c4, c8, c16, c32 = config.channels
+        c2, c4, c8, c16, c32 = config.channels
         d, wide = config.detail, config.hidden_size
-        self.stride4 = nn.Sequential(nn.PixelUnshuffle(2), _conv(4, c4, 2), Block(c4))
+        self.stride2 = _conv(1, c2, 2)
+        self.stride4 = nn.Sequential(_conv(c2, c4, 2), Block(c4))
         self.stride8 = nn.Sequential(_conv(c4, c8, 2), Block(c8), Block(c8))
         self.stride16 = nn.Sequential(_conv(c8, c16, 2), Block(c16), Block(c16))
         self.stride32 = nn.Sequential(_conv(c16, c32, 2), Block(c32))
@@ -105,19 +136,8 @@ class FilmEncoder(PreTrainedModel):
         self.mix8 = _conv(d, d)
         self.rib_map = nn.Conv2d(d, config.ribs * config.regions, 1)
         self.heat = nn.Sequential(_conv(d, d), nn.Conv2d(d, 3 * len(config.classes), 1))
-        self._proposals(config)
+        self.proposals = Proposals(config)
         self.post_init()
-
-    def _proposals(self, config: FilmEncoderConfig) -> None:
-        """Layers that turn one place of the maps into one token."""
-        wide = config.hidden_size
-        slots = sum(config.classes.values())
-        seen = config.detail + config.ribs * config.regions + wide + 1 + 16
-        self.describe_mlp = nn.Sequential(nn.Linear(seen, wide), nn.GELU(), nn.Linear(wide, wide))
-        self.class_embedding = nn.Embedding(len(config.classes), wide)
-        self.slot_embedding = nn.Embedding(slots, wide)
-        self.token_norm = nn.LayerNorm(wide)
-        self.attributes = nn.Linear(wide, config.ribs + config.regions + config.kinds)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -147,7 +167,7 @@ class FilmEncoder(PreTrainedModel):
 
     def forward(self, pixel_values: Tensor, **_: object) -> FilmEncoderOutput:
         """Read a batch of films, (B, 1, S, S), scaled by the image processor."""
-        x8 = self.stride8(self.stride4(pixel_values))
+        x8 = self.stride8(self.stride4(self.stride2(pixel_values)))
         x16 = self.stride16(x8)
         x32 = self.stride32(x16)
         side = x32.shape[-1]
@@ -167,24 +187,20 @@ class FilmEncoder(PreTrainedModel):
             detail=detail,
             context=context,
         )
-        out.last_hidden_state = self._peaks(out)
+        out.seen = self._peaks(out)
+        out.last_hidden_state = self.proposals(out.seen.to(self.proposals.norm.weight.dtype))
         return out
 
     def _peaks(self, out: FilmEncoderOutput) -> Tensor:
-        """Find the best peaks of each class; fills boxes, scores and cells; returns tokens."""
+        """Find the best peaks of each class; fills boxes, scores and cells; returns features."""
         heat = out.heatmaps.detach()
         peaks = torch.where(heat == F.max_pool2d(heat, 3, 1, 1), heat, heat - 20)
-        scores, cells, classes = [], [], []
-        for c, keep in enumerate(self.config.classes.values()):
-            s, i = peaks[:, c].flatten(1).topk(keep)
-            scores.append(s)
-            cells.append(i)
-            classes += [c] * keep
-        out.scores, out.cells = torch.cat(scores, 1), torch.cat(cells, 1)
-        kind = torch.tensor(classes, device=heat.device).expand_as(out.cells)
+        best = [peaks[:, c].flatten(1).topk(n) for c, n in enumerate(self.config.classes.values())]
+        out.scores = torch.cat([b.values for b in best], 1)
+        out.cells = torch.cat([b.indices for b in best], 1)
+        kind = torch.tensor(self.proposals.kinds, device=heat.device).expand_as(out.cells)
         out.boxes = self._boxes(out, kind)
-        slots = torch.arange(len(classes), device=heat.device)
-        return self.describe(out, out.cells, kind) + self.slot_embedding(slots)
+        return self.look(out, out.cells, kind)
 
     def _boxes(self, out: FilmEncoderOutput, kind: Tensor) -> Tensor:
         batch, _, height, width = out.heatmaps.shape
@@ -197,23 +213,23 @@ class FilmEncoder(PreTrainedModel):
         limit = height * 8 - 1
         return torch.cat([(centre - half).clamp(0, limit), (centre + half).clamp(0, limit)], -1)
 
-    def describe(self, out: FilmEncoderOutput, cells: Tensor, kind: Tensor) -> Tensor:
-        """Tokens (B, P, hidden) of given stride-8 cells (B, P) read as classes ``kind`` (B, P)."""
-        batch, _, height, width = out.heatmaps.shape
-        rows = torch.arange(batch, device=cells.device)[:, None]
+    def look(self, out: FilmEncoderOutput, cells: Tensor, kind: Tensor) -> Tensor:
+        """Features (B, N, F) of stride-8 cells (B, N), read as classes ``kind`` (B, N)."""
+        _, _, height, width = out.heatmaps.shape
+        rows = torch.arange(len(cells), device=cells.device)[:, None]
         x, y = cells % width, cells // width
         side = out.context.shape[-1]
         coarse = (y * side // height) * side + x * side // width
         score = out.heatmaps.detach().flatten(2)[rows, kind, cells]
+        steps = torch.tensor(STEPS, device=score.device)
         seen = [
             out.detail.flatten(2).transpose(1, 2)[rows, cells],
             out.ribs.flatten(2).transpose(1, 2)[rows, cells],
             out.context.flatten(2).transpose(1, 2)[rows, coarse],
-            score[..., None] / 4,
+            (2 * (score[..., None] - steps)).sigmoid(),
             _waves(x / width, y / height),
         ]
-        features = torch.cat([s.to(out.detail.dtype) for s in seen], -1)
-        return self.token_norm(self.describe_mlp(features) + self.class_embedding(kind))
+        return torch.cat([s.float() for s in seen], -1)
 
 
 def _waves(x: Tensor, y: Tensor) -> Tensor:

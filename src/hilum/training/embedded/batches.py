@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hilum.models.embedded.configuration import CLASSES
-from hilum.models.embedded.processing import normalise
+from hilum.models.embedded.configuration import ATTRIBUTES, CLASSES
+from hilum.models.embedded.processing import fit, normalise
 from hilum.training.embedded.shards import Shards
 
 STRIDE = 8
@@ -27,8 +27,9 @@ SPREAD = (2.5, 2.5, 2.5, 1.0, 1.0)
 class Batch:
     """Tensors of one step of the encoder.
 
-    ``places`` (N, 8): film, cell, class, log half-width, log half-height (in cells), rib, region,
-    kind. ``rib_cells`` (K, 4): film, channel, row, column that a rib's axis crosses.
+    ``places`` (N, 10): film, cell, class, log half-width, log half-height (in cells), attributes
+    (-1 where it has none). ``rib_cells`` (K, 4): film, channel, row, column that a rib's axis
+    crosses.
     """
 
     films: Tensor
@@ -38,26 +39,18 @@ class Batch:
 
 
 def augment(
-    film: NDArray[np.uint8], rng: np.random.Generator
+    film: NDArray[np.uint8], size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A film turned, scaled and shifted a little, regraded, sometimes coarser; and the 2x3 map."""
-    size = film.shape[0]
-    angle, scale = math.radians(rng.uniform(-3, 3)), rng.uniform(0.93, 1.07)
-    c, s = math.cos(angle) * scale, math.sin(angle) * scale
-    mid = (size - 1) / 2
-    shift = rng.uniform(-0.03, 0.03, 2) * size
-    turn = np.array(
-        [
-            [c, -s, mid - c * mid + s * mid + shift[0]],
-            [s, c, mid - s * mid - c * mid + shift[1]],
-        ],
-        np.float32,
-    )
-    out = cv2.warpAffine(
-        film, turn, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
-    )
-    if rng.random() < 0.4:  # films smaller than the encoder's input arrive enlarged
-        small = round(size * rng.uniform(0.72, 0.95))
+    """A film turned, scaled and shifted a little onto ``size`` pixels, regraded, sometimes coarser.
+
+    Also gives the (2, 3) map from the film's pixels to the new ones.
+    """
+    turn = _turn(film.shape[0], size, rng)
+    # a film of the wanted size must stay as sharp as it will be when it is read
+    flags = cv2.INTER_CUBIC if film.shape[0] >= size else cv2.INTER_LINEAR
+    out = cv2.warpAffine(film, turn, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    if rng.random() < 0.15:
+        small = round(size * rng.uniform(0.75, 0.95))
         out = cv2.resize(
             cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA), (size, size)
         )
@@ -65,6 +58,21 @@ def augment(
     low, high = rng.uniform(0, 0.06), rng.uniform(0.94, 1.0)
     table = np.clip(np.rint((low + (high - low) * grey) * 255), 0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(out, table), np.uint8), turn
+
+
+def _turn(side: int, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    angle, scale = math.radians(rng.uniform(-3, 3)), rng.uniform(0.93, 1.07) * size / side
+    c, s = math.cos(angle) * scale, math.sin(angle) * scale
+    old, new = (side - 1) / 2, (size - 1) / 2
+    x, y = new + rng.uniform(-0.03, 0.03, 2) * size
+    return np.array([[c, -s, x - c * old + s * old], [s, c, y - s * old - c * old]], np.float32)
+
+
+def whole(film: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A film as the reader will see it, and the (2, 3) map to its pixels."""
+    square, placed = fit(film, size)
+    (sx, sy), (dx, dy) = placed.scale, placed.offset
+    return square, np.array([[sx, 0, dx + (sx - 1) / 2], [0, sy, dy + (sy - 1) / 2]], np.float32)
 
 
 def moved(box: NDArray[np.float32], turn: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -76,19 +84,26 @@ def moved(box: NDArray[np.float32], turn: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def make_batch(
-    crowded: Shards, standard: Shards, n_crowded: int, n_standard: int, rng: np.random.Generator
+    crowded: Shards,
+    single: Shards,
+    n_crowded: int,
+    n_single: int,
+    size: int,
+    rng: np.random.Generator,
 ) -> Batch:
-    """Draw films at random: crowded ones first, then standard ones."""
-    sources = [crowded] * n_crowded + [standard] * n_standard
+    """Draw films at random: crowded ones first, then those with one fracture at most."""
+    sources = [crowded] * n_crowded + [single] * n_single
     films, heats, places, ribs = [], [], [], []
     for b, source in enumerate(sources):
         film, track, entry = source[int(rng.integers(len(source)))]
-        film, turn = augment(film, rng)
-        cells = film.shape[0] // STRIDE
+        film, turn = augment(film, size, rng)
+        cells = size // STRIDE
         heat = np.zeros((len(CLASSES), cells, cells), np.float32)
         films.append(film)
         heats.append(heat)
         for row in entry["instances"]:
+            if row[1] < 0:  # it lies off the film
+                continue
             place = _place(b, row, moved(np.array(row[1:5], np.float32), turn), heat)
             if place is not None:
                 places.append(place)
@@ -98,7 +113,7 @@ def make_batch(
             memory_format=torch.channels_last
         ),
         heat=torch.from_numpy(np.stack(heats)),
-        places=torch.tensor(np.array(places, np.float32).reshape(-1, 8)),
+        places=torch.tensor(np.array(places, np.float32).reshape(-1, 5 + len(ATTRIBUTES))),
         rib_cells=torch.from_numpy(np.concatenate(ribs)),
     )
 
@@ -121,7 +136,7 @@ def _place(
     heat[kind, line, column] = 1
     half_width = math.log(max(box[2] - box[0], 2) / 2 / STRIDE * 2)
     half_height = math.log(max(box[3] - box[1], 2) / 2 / STRIDE * 2)
-    return [b, line * cells + column, kind, half_width, half_height, *row[5:8]]
+    return [b, line * cells + column, kind, half_width, half_height, *row[5:]]
 
 
 def _rib_cells(
@@ -137,17 +152,26 @@ def _rib_cells(
 
 
 def stream(
-    crowded: Shards, standard: Shards, n_crowded: int, n_standard: int, seed: int, step: int
+    crowded: Shards,
+    single: Shards,
+    n_crowded: int,
+    n_single: int,
+    size: int,
+    seed: int,
+    step: int,
 ) -> Iterator[Batch]:
     """Batches without end, made by a thread; step k of a seed is always the same batch."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(4)
 
     def feed() -> None:
+        # films are made beside the training; more threads here would keep its own waiting
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)  # of this thread alone
         k = step
         try:
             while True:
                 rng = np.random.default_rng([seed, k])
-                ready.put(make_batch(crowded, standard, n_crowded, n_standard, rng))
+                ready.put(make_batch(crowded, single, n_crowded, n_single, size, rng))
                 k += 1
         except BaseException as error:  # or the training would wait for ever
             ready.put(error)

@@ -1,7 +1,8 @@
-"""Second stage: the decoder learns to write and to answer from the encoder's frozen tokens.
+"""Second stage: the decoder learns to write and to answer from what the encoder has found.
 
 Encoding is nearly all of the work, so every film is encoded a few times, augmented, before the
 stage begins, and the decoder sees each encoding several times with other words and questions.
+What turns a place into a token goes on learning here; what finds the places does not.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 from hilum.evaluation.metrics import auc
 from hilum.models.embedded import FilmEncoder
 from hilum.models.embedded.configuration import CLASSES
+from hilum.models.embedded.encoder import Proposals
 from hilum.models.embedded.processing import normalise
 from hilum.report import LANGUAGES
 from hilum.training.embedded import checkpoint
-from hilum.training.embedded.batches import augment, moved
+from hilum.training.embedded.batches import augment, moved, whole
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, SAVE_EVERY, rate
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import Writer, match, new_model
@@ -35,8 +37,8 @@ RATE = 1e-3
 # The same encodings come again: dropout and noise (tokens have a spread of about one) vary them.
 DROPOUT, NOISE = 0.1, 0.25
 CHECK_EVERY = 250
-# How often each finding is asked about: the harder, the more.
-ASKED = {
+# How much each finding's answer counts: the harder, the more.
+WEIGHTS = {
     "cardiomegaly": 0.1,
     "pleural_effusion": 0.1,
     "pneumothorax": 0.1,
@@ -47,9 +49,9 @@ ASKED = {
 
 @dataclass
 class Encodings:
-    """Films as the encoder sees them: tokens without slot embeddings, and which box is whose."""
+    """Films as the encoder sees them: features of the proposals, and which box is whose."""
 
-    tokens: Tensor  # (n, proposals, hidden), half precision
+    seen: Tensor  # (n, proposals, features), half precision
     film: list[int]
     slots: list[list[int]]
 
@@ -60,32 +62,34 @@ def encode(
 ) -> Encodings:
     """Every film ``rounds`` times: once as it is, then augmented."""
     encoder.eval()
-    count, slot_rows = len(shards) * rounds, encoder.slot_embedding.weight
-    shape = (count, len(slot_rows), encoder.config.hidden_size)
-    tokens = torch.empty(shape, dtype=torch.float16)
-    film, slots = [k % len(shards) for k in range(count)], []
+    count = len(shards) * rounds
+    parts, slots = [], []
     for start in range(0, count, 16):
-        rows = [_variant(shards, k, seed) for k in range(start, min(start + 16, count))]
+        rows = [
+            _variant(shards, k, seed, encoder.config.image_size)
+            for k in range(start, min(start + 16, count))
+        ]
         batch = normalise(torch.from_numpy(np.stack([r[0] for r in rows]))[:, None])
         with torch.autocast("cpu", torch.bfloat16):
             out = encoder(batch.contiguous(memory_format=torch.channels_last))
-        tokens[start : start + len(rows)] = (out.last_hidden_state.float() - slot_rows).half()
+        parts.append(out.seen.half())
         for (_, boxes, kinds), found in zip(rows, out.boxes.float().numpy(), strict=True):
-            slots.append(match(boxes, kinds, found))
+            slots.append(match(boxes, kinds, found, encoder.config.image_size))
             progress()
-    return Encodings(tokens, film, slots)
+    return Encodings(torch.cat(parts), [k % len(shards) for k in range(count)], slots)
 
 
 def _variant(
-    shards: Shards, k: int, seed: int
+    shards: Shards, k: int, seed: int, size: int
 ) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]], list[int]]:
     """Film number ``k``, its true boxes and their classes; past the first round, augmented."""
     film, _, entry = shards[k % len(shards)]
-    boxes = [np.array(r[1:5], np.float32) for r in entry["instances"]]
-    if k >= len(shards):
-        film, turn = augment(film, np.random.default_rng([seed, k]))
-        boxes = [moved(b, turn) for b in boxes]
-    return np.asarray(film), boxes, [int(r[0]) for r in entry["instances"]]
+    if k < len(shards):
+        film, turn = whole(film, size)
+    else:
+        film, turn = augment(film, size, np.random.default_rng([seed, k]))
+    boxes = [moved(np.array(r[1:5], np.float32), turn) for r in entry["instances"]]
+    return film, boxes, [int(r[0]) for r in entry["instances"]]
 
 
 def train_decoder(
@@ -109,8 +113,7 @@ def train_decoder(
     for module in decoder.modules():
         if hasattr(module, "dropout") and isinstance(module.dropout, float):
             module.dropout = DROPOUT
-    slots = nn.Embedding.from_pretrained(encoder.slot_embedding.weight.clone(), freeze=False)
-    part = nn.ModuleDict({"decoder": decoder, "slots": slots})
+    part = nn.ModuleDict({"decoder": decoder, "proposals": encoder.proposals})
     optimizer = checkpoint.optimizer_of(part)
     path = folder / "decoder.safetensors"
     step = checkpoint.resume(path, part, optimizer)
@@ -124,9 +127,9 @@ def train_decoder(
         rng = np.random.default_rng([seed, step, 2])
         torch.manual_seed(int(rng.integers(2**62)))  # dropout: a resumed run draws the same
         rows = [int(r) for r in rng.integers(len(encodings.film), size=FILMS)]
-        hidden = encodings.tokens[rows].float()
-        hidden = hidden + NOISE * torch.randn_like(hidden) + slots.weight
         with torch.autocast("cpu", torch.bfloat16):
+            hidden = encoder.proposals(encodings.seen[rows].float())
+            hidden = hidden + NOISE * torch.randn_like(hidden)
             losses = _losses(decoder, hidden, films, encodings, rows, writer, rng)
         optimizer.zero_grad()
         (losses["text"] + losses["answers"]).backward()
@@ -139,22 +142,21 @@ def train_decoder(
         if step % PRINT_EVERY == 0:
             row = {"step": step, "seconds": time.monotonic() - begun, **means}
             if step % CHECK_EVERY == 0:
-                row |= check(decoder, slots, unseen, held_out, writer)
+                row |= check(decoder, encoder.proposals, unseen, held_out, writer)
             log.write(row)
         if step % SAVE_EVERY == 0 or step == steps:
             checkpoint.save(path, part, optimizer, step)
-    encoder.slot_embedding.weight.data.copy_(slots.weight.data)
     decoder.config.dropout = 0.0
     return model.eval()
 
 
 @torch.no_grad()
 def check(
-    decoder: Any, slots: nn.Embedding, unseen: Encodings, held_out: Shards, writer: Writer
+    decoder: Any, proposals: Proposals, unseen: Encodings, held_out: Shards, writer: Writer
 ) -> dict[str, float]:
     """AUC of each answer on films that are not trained on."""
     decoder.eval()
-    hidden = unseen.tokens.float() + slots.weight
+    hidden = proposals(unseen.seen.float())
     truth = np.array([e["present"] for e in held_out.entries])
     result = {}
     for k, name in enumerate(CLASSES):
@@ -176,16 +178,13 @@ def _losses(
     writer: Writer,
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
-    """Of a report in a language drawn at random, and of one question a film."""
-    texts, prompts, answers = [], [], []
+    """Of a report in a language drawn at random, and of every question, weighted."""
     names = list(CLASSES)
-    for row in rows:
-        entry = films.entries[encodings.film[row]]
-        texts.append(writer.report(entry, LANGUAGES[rng.integers(2)], encodings.slots[row]))
-        asked = rng.choice(names, p=[ASKED[n] for n in names])
-        prompt, answer = writer.question(asked, bool(entry["present"][names.index(asked)]))
-        prompts.append(prompt)
-        answers.append(answer)
+    entries = [films.entries[encodings.film[row]] for row in rows]
+    texts = [
+        writer.report(entry, LANGUAGES[rng.integers(2)], encodings.slots[row])
+        for entry, row in zip(entries, rows, strict=True)
+    ]
     pad = writer.tokenizer.pad_token_id
     longest = max(map(len, texts))
     ids = torch.tensor([t + [pad] * (longest - len(t)) for t in texts])
@@ -194,7 +193,19 @@ def _losses(
     labels[labels == pad] = -100
     labels[:, 0] = -100  # the language is the prompt
     text = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+    asked = [
+        writer.question(n, bool(p))
+        for e in entries
+        for n, p in zip(names, e["present"], strict=True)
+    ]
     logits = decoder(
-        input_ids=torch.tensor(prompts), encoder_hidden_states=hidden, use_cache=False
-    ).logits
-    return {"text": text, "answers": F.cross_entropy(logits[:, -1].float(), torch.tensor(answers))}
+        input_ids=torch.tensor([prompt for prompt, _ in asked]),
+        encoder_hidden_states=hidden.repeat_interleave(len(names), 0),
+        use_cache=False,
+    ).logits[:, -1]
+    answers = torch.tensor([answer for _, answer in asked])
+    losses = F.cross_entropy(logits.float(), answers, reduction="none").unflatten(
+        0, (-1, len(names))
+    )
+    weights = torch.tensor([WEIGHTS[n] for n in names])
+    return {"text": text, "answers": (losses * weights).sum(1).mean()}

@@ -16,13 +16,14 @@ from hilum.models.embedded import FilmEncoder, FilmEncoderConfig
 from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import checkpoint
-from hilum.training.embedded.batches import stream
+from hilum.training.embedded.batches import moved, stream, whole
 from hilum.training.embedded.losses import encoder_losses
-from hilum.training.embedded.shards import Shards
+from hilum.training.embedded.shards import KINDS, Shards
+from hilum.training.embedded.words import NEAR
 
-CROWDED, STANDARD = 14, 2  # films a step
+CROWDED, SINGLE = 6, 2  # films a step
 RATE = 1.5e-3
-SAVE_EVERY, CHECK_EVERY, PRINT_EVERY = 200, 600, 25
+SAVE_EVERY, CHECK_EVERY, PRINT_EVERY = 200, 1000, 50
 
 
 def rate(step: int, steps: int, top: float) -> float:
@@ -48,8 +49,9 @@ def train_encoder(
     path = folder / "encoder.safetensors"
     step = checkpoint.resume(path, model, optimizer)
     log = checkpoint.Log(folder / "encoder.jsonl", step, say)
-    standard, held_out = Shards(films, "standard"), Shards(films, "held_out")
-    batches = stream(Shards(films, "crowded"), standard, CROWDED, STANDARD, seed, step)
+    single, held_out = Shards(films, "single"), Shards(films, "held_out")
+    crowded = Shards(films, "crowded")
+    batches = stream(crowded, single, CROWDED, SINGLE, image_size, seed, step)
     begun = time.monotonic()
     means: dict[str, float] = {}
     model.train()
@@ -70,24 +72,26 @@ def train_encoder(
         if step % PRINT_EVERY == 0:
             row: dict[str, Any] = {"step": step, "seconds": time.monotonic() - begun, **means}
             if step % CHECK_EVERY == 0:
-                row |= check(model, held_out, 200)
+                row |= check(model, held_out, 400)
             log.write(row)
         if step % SAVE_EVERY == 0 or step == steps:
             checkpoint.save(path, model, optimizer, step)
-    settle_norms(model, standard)
+    settle_norms(model, single)
     return model.eval()
 
 
 @torch.no_grad()
-def settle_norms(model: FilmEncoder, standard: Shards, films: int = 320) -> None:
-    """Batch-norm statistics of standard films alone: what the reader will see."""
+def settle_norms(model: FilmEncoder, single: Shards, films: int = 320) -> None:
+    """Batch-norm statistics of films that are not crowded: what the reader will see."""
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over all batches
     model.train()
-    for i in range(0, min(films, len(standard)), 16):
-        batch = np.stack([standard[k][0] for k in range(i, min(i + 16, len(standard)))])
+    size = model.config.image_size
+    some = np.linspace(0, len(single) - 1, min(films, len(single))).astype(int)  # of every shard
+    for start in range(0, len(some), 16):
+        batch = np.stack([whole(single[int(k)][0], size)[0] for k in some[start : start + 16]])
         with torch.autocast("cpu", torch.bfloat16):
             model(normalise(torch.from_numpy(batch)[:, None]))
     for norm in norms:
@@ -96,25 +100,43 @@ def settle_norms(model: FilmEncoder, standard: Shards, films: int = 320) -> None
 
 @torch.no_grad()
 def check(model: FilmEncoder, held_out: Shards, films: int) -> dict[str, float]:
-    """AUC of each class's best peak on films not trained on, and how often a fracture's is near."""
+    """AUC of each class's best peak on films not trained on, and how often a fracture's is near.
+
+    Near is within 15 mm.
+    """
     model.eval()
+    size = model.config.image_size
     scores, near = [], []
     first = np.cumsum([0, *CLASSES.values()])
     fracture = list(CLASSES).index("fracture")
-    films = min(films, len(held_out))
-    for i in range(0, films, 20):
-        rows = [held_out[k] for k in range(i, min(i + 20, films))]
-        batch = torch.from_numpy(np.stack([r[0] for r in rows]))[:, None]
+    some = np.linspace(0, len(held_out) - 1, min(films, len(held_out))).astype(int)
+    for start in range(0, len(some), 20):
+        entries = [held_out.entries[k] for k in some[start : start + 20]]
+        squares, turns = zip(
+            *(whole(held_out[int(k)][0], size) for k in some[start : start + 20]), strict=True
+        )
         with torch.autocast("cpu", torch.bfloat16):
-            out = model(normalise(batch))
+            out = model(normalise(torch.from_numpy(np.stack(squares))[:, None]))
         scores.append(torch.stack([out.scores[:, k] for k in first[:-1]], 1).float())
-        for (_, _, entry), box in zip(rows, out.boxes[:, first[fracture]].numpy(), strict=True):
-            true = [np.array(r[1:5]) for r in entry["instances"] if r[0] == fracture]
+        found = out.boxes[:, first[fracture]].numpy()
+        for entry, turn, box in zip(entries, turns, found, strict=True):
+            true = [moved(np.array(r[1:5]), turn) for r in entry["instances"] if r[0] == fracture]
             middle = (box[:2] + box[2:]) / 2
             if true:
-                near.append(min(np.hypot(*((b[:2] + b[2:]) / 2 - middle)) for b in true) < 24)
+                miss = min(np.hypot(*((b[:2] + b[2:]) / 2 - middle)) for b in true)
+                near.append(miss < NEAR * size)
     model.train()
     score = torch.cat(scores).numpy()
-    truth = np.array([e["present"] for e in held_out.entries[:films]])
+    truth = np.array([held_out.entries[k]["present"] for k in some])
     result = {f"auc_{name}": auc(truth[:, k], score[:, k]) for k, name in enumerate(CLASSES)}
+    kind = np.array([_kind(held_out.entries[k], fracture) for k in some])
+    for k, (displacement, stage) in enumerate(KINDS):
+        rows = (kind == k) | (kind == -1)
+        if (kind == k).any() and (kind == -1).any():
+            result[f"auc_{displacement or stage}"] = auc(kind[rows] == k, score[rows, fracture])
     return result | {"near_15mm": float(np.mean(near)) if near else math.nan}
+
+
+def _kind(entry: dict[str, Any], fracture: int) -> int:
+    """The kind of a film's first fracture, -1 where it has none."""
+    return int(next((row[7] for row in entry["instances"] if row[0] == fracture), -1))

@@ -74,11 +74,13 @@ def calibrate(
         images = [(np.asarray(film),) for film, _, _ in rows]
         likelihoods += [c[:, 0] for c in engine.choose(images, card.question_context, questions)]
         requests = [Request(i, card.prompts["en"]) for i in images]
-        for draft, (_, _, entry) in zip(engine.generate(requests, Sampling(1)), rows, strict=True):
+        for draft, (film, _, entry) in zip(
+            engine.generate(requests, Sampling(1)), rows, strict=True
+        ):
             found = np.array([p.box for p in draft.places], np.float32)
             kinds = [int(r[0]) for r in entry["instances"]]
             boxes = [np.array(r[1:5], np.float32) for r in entry["instances"]]
-            hits = set(match(boxes, kinds, found))
+            hits = set(match(boxes, kinds, found, len(film)))
             for k, place in enumerate(draft.places):
                 scores[place.finding].append(place.score)
                 right[place.finding].append(k in hits)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hilum.models.embedded.configuration import ATTRIBUTES
 from hilum.models.embedded.encoder import FilmEncoder, FilmEncoderOutput
 from hilum.training.embedded.batches import Batch
 
@@ -37,25 +38,26 @@ def size_loss(out: FilmEncoderOutput, places: Tensor) -> Tensor:
 
 
 def attribute_loss(encoder: FilmEncoder, out: FilmEncoderOutput, places: Tensor) -> Tensor:
-    """Rib, region and kind, read from the token of every true fracture's centre."""
-    fractures = places[places[:, 5] >= 0]
-    if not len(fractures):
+    """Side, rib, region and the like, read from the token of every true centre that has them."""
+    known = places[(places[:, 5:] >= 0).any(1)]
+    if not len(known):
         return torch.zeros(())
-    rows = [fractures[fractures[:, 0] == b] for b in range(len(out.heatmaps))]
+    rows = [known[known[:, 0] == b] for b in range(len(out.heatmaps))]
     most = max(len(r) for r in rows)
     cells = torch.zeros(len(rows), most, dtype=torch.long)
     kinds = torch.zeros(len(rows), most, dtype=torch.long)
-    truth = torch.full((len(rows), most, 3), -100, dtype=torch.long)
+    truth = torch.full((len(rows), most, len(ATTRIBUTES)), -1, dtype=torch.long)
     for b, r in enumerate(rows):
         cells[b, : len(r)], kinds[b, : len(r)] = r[:, 1].long(), r[:, 2].long()
-        truth[b, : len(r)] = r[:, 5:8].long()
-    logits = encoder.attributes(encoder.describe(out, cells, kinds)).float()
-    c = encoder.config
-    parts = logits.split([c.ribs, c.regions, c.kinds], -1)
-    return sum(  # type: ignore[return-value]
-        F.cross_entropy(part.flatten(0, 1), truth[..., k].flatten(), ignore_index=-100)
+        truth[b, : len(r)] = r[:, 5:].long()
+    tokens = encoder.proposals.describe(encoder.look(out, cells, kinds), kinds)
+    parts = encoder.proposals.attributes(tokens).float().split(list(ATTRIBUTES.values()), -1)
+    losses = [
+        F.cross_entropy(part.flatten(0, 1), truth[..., k].flatten(), ignore_index=-1)
         for k, part in enumerate(parts)
-    )
+        if (truth[..., k] >= 0).any()
+    ]
+    return torch.stack(losses).sum()
 
 
 def encoder_losses(encoder: FilmEncoder, out: FilmEncoderOutput, batch: Batch) -> dict[str, Tensor]:

@@ -1,13 +1,16 @@
 """Training films on disk: simulated once, in shards, read by memory map.
 
-A shard is ``NAME.npy`` (n, S, S) uint8 and ``NAME.json`` with one entry a film. The .json is
-written last, so a shard with one is whole, and an interrupted simulation goes on where it was.
+The encoder learns from ``crowded`` and ``single`` films, the decoder from ``standard`` ones, which
+the encoder has not seen: what it reads is then what it will read. ``held_out`` films check and
+calibrate. A shard is ``NAME.npy`` (n, S, S) uint8 and ``NAME.json`` with one entry a film. The
+.json is written last, so a shard with one is whole, and an interrupted simulation goes on where it
+was.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.findings import Displacement, Instance, Region, Stage
+from hilum.findings import Displacement, Instance, Region, Side, Stage
 from hilum.language.template import sentence
 from hilum.models.embedded.configuration import CLASSES
 from hilum.phantom.corpus import workers
@@ -26,8 +29,10 @@ from hilum.phantom.findings import CROWDED, REGION_BORDERS, STANDARD
 from hilum.report import LANGUAGES
 
 PER_SHARD = 200
-MIXES = {"standard": STANDARD, "crowded": CROWDED, "held_out": STANDARD}
+MIXES = {"standard": STANDARD, "crowded": CROWDED, "held_out": STANDARD, "single": STANDARD}
 REGIONS: list[Region | None] = [Region.POSTERIOR, Region.LATERAL, Region.ANTERIOR]
+ZONES: list[Region | None] = [Region.UPPER, Region.MID, Region.LOWER]
+SIDES: list[Side | None] = [Side.LEFT, Side.RIGHT]
 KINDS: list[tuple[Displacement | None, Stage | None]] = [
     (Displacement.DISPLACED, Stage.ACUTE),
     (Displacement.NONDISPLACED, Stage.ACUTE),
@@ -38,8 +43,9 @@ KINDS: list[tuple[Displacement | None, Stage | None]] = [
 def entry(film: Film) -> dict[str, Any]:
     """What training needs to know of a film.
 
-    ``instances``: class, box, rib, region, kind (-1 where it has none). ``sentences``: per
-    language, (text, number of the instance it describes or -1).
+    ``instances``: class, box, then what :data:`~hilum.models.embedded.configuration.ATTRIBUTES`
+    lists (-1 where it has none). ``sentences``: per language, (text, number of the instance it
+    describes or -1).
     """
     names = list(CLASSES)
     instances: list[list[float]] = []
@@ -61,11 +67,22 @@ def entry(film: Film) -> dict[str, Any]:
 
 def _row(kind: int, instance: Instance) -> list[float]:
     box = list(instance.box.xyxy) if instance.box else [-1.0] * 4
-    if not instance.ribs:
-        return [kind, *box, -1, -1, -1]
-    region = REGIONS.index(instance.region)
-    appearance = KINDS.index((instance.displacement, instance.stage))
-    return [kind, *box, instance.ribs[0] - 1, region, appearance]
+    rib = instance.ribs[0] - 1 if instance.ribs else -1
+    region = _number(REGIONS, instance.region)
+    appearance = _number(KINDS, (instance.displacement, instance.stage))
+    return [
+        kind,
+        *box,
+        rib,
+        region,
+        appearance,
+        _number(SIDES, instance.side),
+        _number(ZONES, instance.region),
+    ]
+
+
+def _number(answers: Sequence[object], answer: object) -> int:
+    return answers.index(answer) if answer in answers else -1
 
 
 def tracks(film: Film) -> NDArray[np.float16]:
@@ -76,6 +93,11 @@ def tracks(film: Film) -> NDArray[np.float16]:
         number_of_rib = np.full(len(track), number - 1)
         rows.append(np.stack([track[:, 0], track[:, 1], number_of_rib, region], 1))
     return np.stack(rows).astype(np.float16)
+
+
+def _side(number: int, size: int) -> int:
+    """Films arrive larger and smaller than the encoder's input: every other shard is coarser."""
+    return size if number % 2 else size * 4 // 5
 
 
 def _simulate_shard(folder: Path, mix: str, number: int, seed: int, size: int) -> None:
@@ -114,7 +136,10 @@ def simulate_shards(
     with ProcessPoolExecutor(processes or workers(), mp_context=get_context("spawn")) as pool:
         # the mixes draw from seeds of their own, so no film is in both
         seeds = {mix: seed + k for k, mix in enumerate(MIXES)}
-        jobs = [pool.submit(_simulate_shard, folder, mix, n, seeds[mix], size) for mix, n in todo]
+        jobs = [
+            pool.submit(_simulate_shard, folder, mix, n, seeds[mix], _side(n, size))
+            for mix, n in todo
+        ]
         for job in as_completed(jobs):
             job.result()
             progress()

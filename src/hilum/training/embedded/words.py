@@ -18,10 +18,12 @@ from transformers import (
 
 from hilum.models.embedded import FilmEncoder
 from hilum.models.embedded.configuration import CLASSES
+from hilum.phantom.physics import FIELD
 from hilum.report import LANGUAGES
 
 VOCABULARY = 512
 SLOTS = sum(CLASSES.values())
+NEAR = 15 / FIELD  # share of a phantom's width
 ASK, PRESENT, ABSENT = "<ask>", "<present>", "<absent>"
 SPECIAL = [
     "<pad>",
@@ -84,19 +86,19 @@ def decoder_config(tokenizer: PreTrainedTokenizerFast, hidden: int) -> MBartConf
 
 
 def match(
-    boxes: Iterable[NDArray[np.float32]], kinds: list[int], found: NDArray[np.float32]
+    boxes: Iterable[NDArray[np.float32]], kinds: list[int], found: NDArray[np.float32], side: int
 ) -> list[int]:
-    """For each true box the slot whose centre lies nearest and within half a box (at least 24 px).
+    """For each true box the slot whose centre lies nearest and within half a box (at least 15 mm).
 
-    ``found``: the encoder's proposals (P, 4). -1 where no proposal of that class is near; no
-    slot is given away twice.
+    ``found``: the encoder's proposals (P, 4) on a film of ``side`` pixels. -1 where no proposal of
+    that class is near; no slot is given away twice.
     """
     first = np.cumsum([0, *CLASSES.values()])
     centres = (found[:, :2] + found[:, 2:]) / 2
     slots, taken = [], set()
     for box, kind in zip(boxes, kinds, strict=True):
         centre = (box[:2] + box[2:]) / 2
-        reach = max(24.0, float((box[2:] - box[:2]).max()) / 2)
+        reach = max(NEAR * side, float((box[2:] - box[:2]).max()) / 2)
         free = [s for s in range(first[kind], first[kind + 1]) if s not in taken]
         near = [(float(np.hypot(*(centres[s] - centre))), s) for s in free]
         distance, slot = min(near, default=(reach + 1, -1))

@@ -1,0 +1,95 @@
+"""Terms found in a sentence, and what is claimed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+from hilum.findings import FindingName, Status
+from hilum.language import lexicon
+from hilum.language.words import Token
+
+
+class Mention(NamedTuple):
+    """A term of the lexicon found in the text."""
+
+    kind: str
+    value: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Claim:
+    """One thing said: names (none: a term that is no finding of ours), status, place, cue.
+
+    ``at`` is the index of its mention in the sentence. A weak claim counts only where nothing
+    else is said of the same name.
+    """
+
+    names: tuple[FindingName, ...]
+    status: Status | None
+    start: int
+    end: int
+    at: int
+    cue: tuple[int, int] | None = None
+    weak: bool = False
+    normal: bool = False
+    segment: int = 0
+
+
+@dataclass(slots=True)
+class Assessed:
+    """A sentence's mentions and claims; ``denied`` holds the mentions a negation reaches."""
+
+    mentions: list[Mention]
+    claims: list[Claim]
+    denied: set[int] = field(default_factory=set)
+
+
+def mentions(tokens: Sequence[Token], language: str) -> list[Mention]:
+    """The longest terms from left to right; commas are mentions too."""
+    root = lexicon.trie(language)
+    found: list[Mention] = []
+    i, n = 0, len(tokens)
+    while i < n:
+        word, start, end = tokens[i]
+        node = root.get(word)
+        if node is None:
+            if word == ",":
+                found.append(Mention("comma", "", start, end))
+            elif word[0] in "tlc" and word[1:].isdigit():
+                found.append(Mention("bone", "vertebra", start, end))
+            i += 1
+            continue
+        tag, after, j = None, i + 1, i + 1
+        while node is not None:
+            if "" in node:
+                tag, after = node[""], j
+            if j == n:
+                break
+            node = node.get(tokens[j][0])
+            j += 1
+        if tag is not None:
+            found.append(Mention(tag[0], tag[1], start, tokens[after - 1][2]))
+        # 肋骨折 is 肋 and 骨折: a bone's last character may begin the finding
+        shared = after < n and tokens[after - 1][0] == "骨" and tokens[after][0] in "折皮质"
+        i = after - 1 if shared and after - 1 > i else after
+    return found
+
+
+@cache
+def names(value: str) -> tuple[FindingName, ...]:
+    """The findings a tag's value names."""
+    return tuple(FindingName(v) for v in value.split())
+
+
+@cache
+def rules() -> dict[tuple[str, str], tuple[FindingName, Status]]:
+    """What a state of an organ means."""
+    text = resources.files(lexicon).joinpath("rules.tsv").read_text(encoding="utf-8")
+    rows = [line.split("\t") for line in text.splitlines() if line and line[0] != "#"]
+    return {(organ, state): (FindingName(n), Status(s)) for organ, state, n, s in rows}

@@ -1,0 +1,153 @@
+"""Twins: a family's real classes, processor and chat template with tiny random weights.
+
+They are what can be tried of a model whose weights are not at hand: loading, batches, padding,
+several images, saving. ``twins.yaml`` holds the sizes. A twin's answers mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hilum.codes import Code, HilumError
+from hilum.models.compose import Composed, compose, template
+from hilum.models.presets import Geometry, need_torch, read_yaml
+from hilum.models.processing import image_half, quiet
+
+SIZES = Path(__file__).parent / "twins.yaml"
+# What the tokenizer is trained on: enough for words of both languages to be more than bytes.
+WORDS = (
+    "Describe bones on this chest X-ray. No acute fracture is seen. The lungs are clear.",
+    "Displaced fracture of the left sixth rib. The heart is enlarged. No pleural effusion.",
+    "请描述这张胸部X光片的所见。未见急性骨折。左侧第六肋骨骨折。双肺清晰。心影增大。",
+)
+# Wide enough for every answer to hang on the film and the words; narrow in the embeddings, or a
+# head tied to them would say the last word again.
+STD, STD_WORDS = 0.25, 0.05
+
+
+def families() -> list[str]:
+    """The families that a twin can be made of."""
+    return list(_sizes())
+
+
+def make_twin(family: str, folder: Path, seed: int = 0) -> Path:
+    """Write a twin of the family into ``folder``, in the Hugging Face layout.
+
+    The same seed gives the same weights. Raises ``preset_unknown`` for a family that has none:
+    the embedded reader needs no twin, its weights are in the package.
+    """
+    torch = need_torch()
+    if family not in _sizes():
+        raise HilumError(Code.PRESET_UNKNOWN, family, f"twins: {', '.join(families())}")
+    quiet()
+    sizes = _sizes()[family]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        twin = _composed(sizes) if "compose" in sizes else _native(sizes)
+        _scatter(twin.model)
+    twin.save(folder)
+    if video := sizes.get("video"):  # published folders have this file; torchvision reads it
+        settings = {"video_processor_type": video, **sizes["image_settings"]}
+        (folder / "video_preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def make_tokenizer(pad: str, eos: str, bos: str | None, special: list[str], **named: str) -> Any:
+    """A byte-level BPE trained on the spot, with the special tokens first; pads on the left."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = dict.fromkeys([pad, eos, *([bos] if bos else []), *special, *named.values()])
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.train_from_iterator(
+        WORDS,
+        trainers.BpeTrainer(
+            vocab_size=360,
+            special_tokens=list(tokens),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        pad_token=pad,
+        eos_token=eos,
+        bos_token=bos,
+        padding_side="left",
+        extra_special_tokens=named,
+    )
+
+
+def _composed(sizes: dict[str, Any]) -> Composed:
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+    tokenizer = _tokenizer(sizes)
+    text = dict(sizes["text"], vocab_size=len(tokenizer) + 1, **_specials(tokenizer))
+    encoder = AutoModel.from_config(_config(AutoConfig, sizes["vision"]))
+    language = AutoModelForCausalLM.from_config(_config(AutoConfig, text))
+    image = Geometry(tokens=None, mean=[0.5] * 3, std=[0.25] * 3, source="twin", **sizes["compose"])
+    return compose(encoder, language, tokenizer, image, chat_template=sizes["template"])
+
+
+def _native(sizes: dict[str, Any]) -> Composed:
+    import transformers
+
+    import hilum.models.maira2  # noqa: F401 - registers MAIRA-2's architecture
+
+    tokenizer = _tokenizer(sizes)
+    token = tokenizer.convert_tokens_to_ids
+    settings = dict(sizes["config"], **{key: token(t) for key, t in sizes["ids"].items()})
+    specials = _specials(tokenizer)
+    settings["text_config"] = dict(settings["text_config"], vocab_size=len(tokenizer), **specials)
+    config = _config(transformers.AutoConfig, settings)
+    model = transformers.AutoModelForImageTextToText.from_config(config)
+    stops = token(sizes.get("stops", [sizes["tokens"]["eos"]]))
+    model.generation_config = transformers.GenerationConfig(**{**specials, "eos_token_id": stops})
+    kind = getattr(transformers, sizes["processor"])
+    processor = (image_half(kind) if "video" in sizes else kind)(
+        getattr(transformers, sizes["images"])(**sizes["image_settings"]),
+        tokenizer,
+        chat_template=template(sizes["template"]),
+        **sizes.get("settings", {}),
+    )
+    return Composed(model.eval(), processor)
+
+
+def _tokenizer(sizes: dict[str, Any]) -> Any:
+    tokens = sizes["tokens"]
+    named = tokens.get("named", {})
+    return make_tokenizer(tokens["pad"], tokens["eos"], tokens["bos"], tokens["other"], **named)
+
+
+def _specials(tokenizer: Any) -> dict[str, int | None]:
+    return {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+    }
+
+
+def _config(auto: Any, settings: dict[str, Any]) -> Any:
+    rest = dict(settings)
+    return auto.for_model(rest.pop("model_type"), **rest)
+
+
+def _scatter(model: Any) -> None:
+    """Random weights wide enough to matter; a zero projector would hide the film."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and "norm" not in name:
+                parameter.normal_(0, STD_WORDS if "embed_tokens" in name else STD)
+
+
+@cache
+def _sizes() -> dict[str, dict[str, Any]]:
+    sizes: dict[str, dict[str, Any]] = read_yaml(SIZES)
+    return sizes

@@ -1,0 +1,1 @@
+"""Training of the gate's eye, from simulated pictures alone: ``python -m hilum.training.gate``."""
