@@ -79,6 +79,35 @@ class Code(StrEnum):
     TEXT_TOO_LONG = "text_too_long"
     TEXT_UNREADABLE = "text_unreadable"
     LANGUAGE_MISMATCH = "language_mismatch"
+    # A study that does not enter a dataset, or a remark on one that does.
+    NO_IMAGES = "no_images"
+    ROW_INVALID = "row_invalid"
+    DUPLICATE_STUDY = "duplicate_study"
+    DUPLICATE_IMAGE = "duplicate_image"
+    DUPLICATE_TEXT = "duplicate_text"
+    NOTHING_LEFT = "nothing_left"
+    NOTHING_SAID = "nothing_said"
+    LEFT_OUT = "left_out"
+    LEANS_ON_PRIOR = "leans_on_prior"
+    REDACTED = "redacted"
+    CHAT_RESIDUE = "chat_residue"
+    CAPTIONS_DIFFER = "captions_differ"
+    FINDING_REMOVED = "finding_removed"
+    LABELS_DIFFER = "labels_differ"
+    TRANSLATION_UNFAITHFUL = "translation_unfaithful"
+    PATIENT_UNKNOWN = "patient_unknown"
+    # A dataset that cannot be made.
+    LAYOUT_UNKNOWN = "layout_unknown"
+    SOURCE_INVALID = "source_invalid"
+    SOURCE_CHANGED = "source_changed"
+    SPLIT_LEAK = "split_leak"
+    OUTPUT_EXISTS = "output_exists"
+    OUTPUT_BUSY = "output_busy"
+    WORKER_LOST = "worker_lost"
+    # A server that was asked and did not answer.
+    REMOTE_UNREACHABLE = "remote_unreachable"
+    REMOTE_INVALID = "remote_invalid"
+    REMOTE_REFUSED = "remote_refused"
     # A mistake in how Hilum was called or installed.
     READER_NOT_FOUND = "reader_not_found"
     READER_INVALID = "reader_invalid"
@@ -276,6 +305,56 @@ SENTENCES: dict[Code, tuple[str, str]] = {
         "the text is not in the language it was said to be in",
         "文本的语言与所指定的不符",
     ),
+    Code.NO_IMAGES: ("a study without images", "该检查没有图像"),
+    Code.ROW_INVALID: (
+        "a record lacks what is needed or holds invalid values",
+        "记录缺项或取值无效",
+    ),
+    Code.DUPLICATE_STUDY: ("a study of this id came before", "检查号重复"),
+    Code.DUPLICATE_IMAGE: ("the same image came before", "图像重复"),
+    Code.DUPLICATE_TEXT: ("the same text came before", "文本重复"),
+    Code.NOTHING_LEFT: ("nothing of the report is left after cleaning", "清洗后报告无剩余内容"),
+    Code.NOTHING_SAID: ("no known finding is named in the report", "报告未提及任何已知征象"),
+    Code.LEFT_OUT: ("left out by the rule of the task", "按任务规则未选入"),
+    Code.LEANS_ON_PRIOR: ("the report compares with earlier films", "报告与既往片对比"),
+    Code.REDACTED: ("the report has redacted words", "报告含脱敏遮盖的词"),
+    Code.CHAT_RESIDUE: (
+        "a language model's words to its user were taken out",
+        "已删去语言模型的对话残留",
+    ),
+    Code.CAPTIONS_DIFFER: (
+        "the images of one study have different texts; the first is used",
+        "同一检查各图像的文本不同，取第一条",
+    ),
+    Code.FINDING_REMOVED: (
+        "cleaning took the only sentence on a finding; the finding is kept",
+        "清洗删去了某征象唯一的句子；征象仍保留",
+    ),
+    Code.LABELS_DIFFER: (
+        "a published label and the labeler disagree",
+        "已发布的标签与标注器不一致",
+    ),
+    Code.TRANSLATION_UNFAITHFUL: (
+        "the translation changes the medicine",
+        "译文改变了医学内容",
+    ),
+    Code.PATIENT_UNKNOWN: (
+        "the source names no patient; the study stands for one",
+        "来源未给出患者，按检查划分",
+    ),
+    Code.REMOTE_UNREACHABLE: ("the server does not answer", "服务器无响应"),
+    Code.REMOTE_INVALID: ("the server's answer cannot be understood", "服务器的回答无法解析"),
+    Code.REMOTE_REFUSED: ("the server refuses the request", "服务器拒绝请求"),
+    Code.LAYOUT_UNKNOWN: ("no known layout of a data set", "无法识别数据集结构"),
+    Code.SOURCE_INVALID: ("the source cannot be read as this layout", "来源不符合该数据集结构"),
+    Code.SOURCE_CHANGED: (
+        "the source or the settings changed since the run that stopped here",
+        "来源或设置与中断前不同",
+    ),
+    Code.SPLIT_LEAK: ("a patient is in two splits", "同一患者出现在两个划分中"),
+    Code.OUTPUT_EXISTS: ("the output folder holds something else", "输出文件夹中已有其他内容"),
+    Code.OUTPUT_BUSY: ("another run is writing to this folder", "另一进程正在写入该文件夹"),
+    Code.WORKER_LOST: ("a worker stopped; what was done is kept", "工作进程中止，已完成部分保留"),
     Code.READER_NOT_FOUND: ("there is no such reader", "找不到该阅片器"),
     Code.READER_INVALID: (
         "the reader's folder is incomplete or invalid",

@@ -20,8 +20,10 @@ from hilum.cli.audit import audit
 from hilum.cli.label import label
 from hilum.cli.models import models
 from hilum.cli.phantom import phantom
+from hilum.cli.prepare import prepare
 from hilum.cli.read import read
 from hilum.cli.schema import schema
+from hilum.cli.translate import translate
 from hilum.codes import Code, HilumError
 
 FAILED = 4
@@ -39,7 +41,7 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, label, audit, phantom, schema):
+for verb in (read, label, audit, translate, phantom, prepare, schema):
     verbs.command()(verb)
 verbs.add_typer(models)
 

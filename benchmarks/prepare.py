@@ -1,0 +1,144 @@
+"""Rows a second and memory of `hilum prepare`, on synthetic studies that are made as they are read.
+
+    python -m benchmarks.prepare --rows 10000 100000
+    python -m benchmarks.prepare --rows 4000 --scaling 4
+
+Each row is a film of --side pixels (8 bits, noise on a smooth ground, all different; 0: no film)
+with a report of five sentences. Each size runs in a fresh process; the peak is the main process's
+plus every worker's. --scaling N compares N worker processes with N independent runs at the same
+time. Time on the processor is what to compare where other work shares it. Last line: JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hilum.data import Film, Given, Pair, Settings, Source, Watch, Work, prepare, processes
+from hilum.reading.gate import judge
+
+PEAK_LIMIT_MIB = 1500
+_SIDES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Synthetic(Source):
+    """``rows`` studies; the film of each is one TIFF with its number stamped into the pixels."""
+
+    rows: int = 0
+    side: int = 256
+    start: int = 0
+
+    def pairs(self) -> Iterator[Pair]:
+        """The studies, made as they are asked for."""
+        y, x = np.mgrid[0 : self.side or 64, 0 : self.side or 64] / (self.side or 64)
+        noise = np.random.default_rng(0).normal(0, 3, x.shape)
+        levels = 110 + 70 * np.sin(5 * x) * np.cos(4 * y) + 30 * y + noise
+        out = io.BytesIO()
+        Image.fromarray(levels.clip(0, 255).astype(np.uint8)).save(out, "TIFF")
+        base = out.getvalue()
+        at = base.index(levels.clip(0, 255).astype(np.uint8).tobytes()[:64])
+        for n in range(self.start, self.start + self.rows):
+            stamp = n.to_bytes(8, "big")
+            yield Pair(
+                study_id=f"s{n}",
+                patient_id=f"p{n // 2}",
+                films=(Film(data=base[:at] + stamp + base[at + 8 :]),),
+                findings=(
+                    f"Fracture of the {_SIDES[n % 2]} {n % 9 + 2}th rib. The heart is enlarged. "
+                    f"No pneumothorax. No pleural effusion. Film {n} of the series."
+                ),
+                licence="CC0-1.0",
+                source="synthetic",
+            )
+
+
+def measure(rows: int, side: int, workers: int, out: Path) -> dict[str, float]:
+    """One run in this process: rows a second, and the rate of its first and last tenth."""
+    times: list[float] = []
+    source = Synthetic("table", out, Given(), rows, side)
+    settings = Settings(work=Work(gate=judge, text_only=not side))
+    began = time.perf_counter()
+    watch = Watch(result=lambda _: times.append(time.perf_counter()))
+    card = prepare(source, out, settings, processes(workers), watch)
+    seconds = time.perf_counter() - began
+    assert sum(card["facts"]["rows"].values()) == rows, card["facts"]["quarantined"]
+    tenth = max(1, rows // 10)
+    usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    own, child = (usage.ru_maxrss / 1024 for usage in usages)
+    spent = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return {
+        "rows": rows,
+        "workers": workers,
+        "rows_per_s": rows / seconds,
+        "cpu_ms_per_row": 1000 * spent / rows,
+        "first_tenth_rows_per_s": tenth / (times[tenth] - times[0]),
+        "last_tenth_rows_per_s": tenth / (times[-1] - times[-1 - tenth]),
+        "peak_mib": own + (workers * child if workers > 1 else child),
+    }
+
+
+def fresh(rows: int, side: int, workers: int) -> subprocess.Popen[str]:
+    """The same in a process of its own."""
+    words = ["--one", str(rows), "--side", str(side), "--workers", str(workers)]
+    command = [sys.executable, "-m", "benchmarks.prepare", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def answer(run: subprocess.Popen[str]) -> dict[str, float]:
+    """The JSON of a run."""
+    told, _ = run.communicate()
+    if run.returncode:
+        raise SystemExit("a run failed")
+    measured: dict[str, float] = json.loads(told.splitlines()[-1])
+    return measured
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--scaling", type=int, default=0, help="workers to compare with runs")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(measure(args.one, args.side, args.workers, Path(folder) / "out")))
+        return
+    told: dict[str, object] = {"side": args.side, "runs": []}
+    runs = []
+    for rows in args.rows:
+        one = answer(fresh(rows, args.side, args.workers))
+        runs.append(one)
+        print("  ".join(f"{name} {value:,.1f}" for name, value in one.items()), flush=True)
+    told["runs"] = runs
+    told["cpu_last_over_first_size"] = runs[-1]["cpu_ms_per_row"] / runs[0]["cpu_ms_per_row"]
+    told["peak_within_limit"] = all(run["peak_mib"] <= PEAK_LIMIT_MIB for run in runs)
+    if args.scaling:
+        n, rows = args.scaling, args.rows[0]
+        together = answer(fresh(rows * n, args.side, n))["rows_per_s"]
+        alone = [fresh(rows, args.side, 1) for _ in range(n)]
+        apart = sum(answer(run)["rows_per_s"] for run in alone)
+        told["scaling"] = {"workers": n, "together": together, "apart": apart}
+        told["scaling_ratio"] = together / apart
+        print(f"{n} workers {together:,.1f} rows/s, {n} independent runs {apart:,.1f} rows/s")
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Work on many pairs at once, answers in order, never more in flight than fits in memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from typing import Protocol, TypeVar
+
+from hilum.codes import Code, HilumError
+from hilum.data.pair import Pair
+from hilum.data.work import Refusal, Row, Work, work
+
+Result = Row | Refusal
+BATCH = 4
+"""Pairs that travel to a worker together."""
+AHEAD = 3
+"""Batches in flight for each worker: one worked on, the others waiting."""
+
+T = TypeVar("T")
+
+
+class Spread(Protocol):
+    """A way to run batches: in this process, in others, or on other machines."""
+
+    def __call__(
+        self, function: Callable[[list[Pair]], list[Result]], batches: Iterator[list[Pair]]
+    ) -> Iterator[list[Result]]:
+        """The function's answers to the batches, in order."""
+        ...
+
+
+def in_order(pairs: Iterable[Pair], how: Work, spread: Spread) -> Iterator[Result]:
+    """A result a pair, in the order of the pairs."""
+    for results in spread(partial(_several, how=how), batched(pairs, BATCH)):
+        yield from results
+
+
+def _several(pairs: list[Pair], how: Work) -> list[Result]:
+    return [work(pair, how) for pair in pairs]
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of ``size`` items; the last may be shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def here(
+    function: Callable[[list[Pair]], list[Result]], batches: Iterator[list[Pair]]
+) -> Iterator[list[Result]]:
+    """In this process, one after another."""
+    return map(function, batches)
+
+
+def processes(count: int) -> Spread:
+    """In ``count`` processes on this machine."""
+    if count <= 1:
+        return here
+
+    def spread(
+        function: Callable[[list[Pair]], list[Result]], batches: Iterator[list[Pair]]
+    ) -> Iterator[list[Result]]:
+        context = get_context("spawn")
+        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent)
+        waiting = deque(pool.submit(function, b) for b in islice(batches, AHEAD * count))
+        try:
+            while waiting:
+                results = waiting.popleft().result()
+                waiting.extend(pool.submit(function, b) for b in islice(batches, 1))
+                yield results
+        except BrokenProcessPool:
+            detail = "a worker process died, perhaps for want of memory; run the same again"
+            raise HilumError(Code.WORKER_LOST, "", detail) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    return spread
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is gone, however it went."""
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def cluster(address: str) -> Spread:
+    """On a Ray cluster at ``address`` ("auto", "local", host:port or ray://host:port).
+
+    Every node needs Hilum of this version and the source's files at the same paths. A node that
+    is lost costs its batches in flight, which are done again elsewhere. Raises ``extra_missing``
+    and, where the cluster cannot be reached or keeps failing, ``worker_lost``.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        hint = "install it with: pip install 'hilum[ray]'"
+        raise HilumError(Code.EXTRA_MISSING, "ray", hint) from error
+
+    def spread(
+        function: Callable[[list[Pair]], list[Result]], batches: Iterator[list[Pair]]
+    ) -> Iterator[list[Result]]:
+        try:
+            if not ray.is_initialized():
+                ray.init(address, log_to_driver=False, logging_level="ERROR")
+            apart = ray.remote(max_retries=3)(_called)
+            shared = ray.put(function)
+            window = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            waiting = deque(apart.remote(shared, b) for b in islice(batches, window))
+            while waiting:
+                results = ray.get(waiting.popleft())
+                waiting.extend(apart.remote(shared, b) for b in islice(batches, 1))
+                yield results
+        except (ray.exceptions.RayError, ConnectionError, ValueError) as error:
+            detail = f"Ray at {address}: {type(error).__name__}; run the same again"
+            raise HilumError(Code.WORKER_LOST, "", detail) from None
+
+    return spread
+
+
+def _called(function: Callable[[list[Pair]], list[Result]], batch: list[Pair]) -> list[Result]:
+    return function(batch)
