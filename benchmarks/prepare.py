@@ -3,8 +3,8 @@
     python -m benchmarks.prepare --rows 10000 100000
     python -m benchmarks.prepare --rows 4000 --scaling 4
 
-Each row is a film of --side pixels (8 bits, noise on a smooth ground, all different; 0: no film)
-with a report of five sentences. Each size runs in a fresh process; the peak is the main process's
+Each row is a phantom of --side pixels (8 bits, its number stamped into a corner; 0: no film) with a
+report of five sentences. Each size runs in a fresh process; the peak is the main process's
 plus every worker's. --scaling N compares N worker processes with N independent runs at the same
 time. Time on the processor is what to compare where other work shares it. Last line: JSON.
 """
@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from hilum.data import Film, Given, Pair, Settings, Source, Watch, Work, prepare, processes
+from hilum.phantom.film import simulate
 from hilum.reading.gate import judge
 
 PEAK_LIMIT_MIB = 1500
@@ -43,13 +44,11 @@ class Synthetic(Source):
 
     def pairs(self) -> Iterator[Pair]:
         """The studies, made as they are asked for."""
-        y, x = np.mgrid[0 : self.side or 64, 0 : self.side or 64] / (self.side or 64)
-        noise = np.random.default_rng(0).normal(0, 3, x.shape)
-        levels = 110 + 70 * np.sin(5 * x) * np.cos(4 * y) + 30 * y + noise
+        levels = (simulate(0, 0, max(self.side, 128)).pixels >> 4).astype(np.uint8)
         out = io.BytesIO()
-        Image.fromarray(levels.clip(0, 255).astype(np.uint8)).save(out, "TIFF")
+        Image.fromarray(levels).save(out, "TIFF")
         base = out.getvalue()
-        at = base.index(levels.clip(0, 255).astype(np.uint8).tobytes()[:64])
+        at = base.index(levels.tobytes())
         for n in range(self.start, self.start + self.rows):
             stamp = n.to_bytes(8, "big")
             yield Pair(
