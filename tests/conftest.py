@@ -194,8 +194,14 @@ def _learn_by_heart(
 
     size = model.config.encoder.image_size
     squares = np.stack([fit(np.asarray(Image.open(path)), size)[0] for path in films])
-    with torch.no_grad():
-        hidden = model.encoder(normalise(torch.from_numpy(squares)[:, None])).last_hidden_state
+    able = torch.cpu.get_capabilities()  # as the engine decides
+    half = bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        batch = normalise(torch.from_numpy(squares)[:, None])
+        last = torch.channels_last
+        encoder = model.encoder.half().float().to(memory_format=last)  # as it will be saved
+        hidden = encoder(batch.contiguous(memory_format=last)).last_hidden_state
+    hidden = hidden.float()
     first = np.cumsum([0, *CLASSES.values()])
     texts = []
     for entry in entries:

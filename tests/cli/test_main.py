@@ -38,7 +38,9 @@ def add() -> Iterator[Callable[[Verb], None]]:
 
 def start(*arguments: str, code: str = "", **more: object) -> subprocess.Popen[str]:
     """Starts hilum in its own process, after ``code``."""
-    script = f"{code}\nfrom hilum.cli.main import app\napp()"
+    # a background job of a shell ignores Ctrl-C, and so would its children
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{heed}\n{code}\nfrom hilum.cli.main import app\napp()"
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONIOENCODING": "utf-8"}
     return subprocess.Popen(  # type: ignore[call-overload]
         [sys.executable, "-c", script, *arguments],

@@ -84,7 +84,9 @@ def start(*arguments: object, code: str = STUB, **more: Any) -> subprocess.Popen
     """Starts `hilum` in a process of its own, after ``code``."""
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     environment |= more.pop("env", {"PYTHONIOENCODING": "utf-8"})
-    script = f"{code}\nfrom hilum.cli.main import app\napp()"
+    # a background job of a shell ignores Ctrl-C, and so would its children
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{heed}\n{code}\nfrom hilum.cli.main import app\napp()"
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
