@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.labeling import DATA, half, lines_of, read_captions, score
-from hilum.language.audit import Audit, audit
+from hilum.language import Audit, audit
 
 MORE = 800
 Corrupt = Callable[[str, random.Random], str | None]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hilum.codes import Code
 from hilum.findings import Finding, FindingName, Instance, Side, Status
 from hilum.language import audit, write
-from hilum.language.audit import Kind, concepts
 from hilum.language.lexicon import terms
 from hilum.language.survey import page, survey
+from hilum.language.verdict import Kind, concepts
 
 SOURCE = (
     "Mild left pleural effusion. No pneumothorax. Healed right 5th rib fracture. Possible nodule."

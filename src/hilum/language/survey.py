@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from html import escape
 
 from hilum.findings import FindingName, Status
-from hilum.language.audit import Audit, Error, Kind, audit
+from hilum.language.audit import audit
 from hilum.language.explain import STYLE
 from hilum.language.label import label
+from hilum.language.verdict import Audit, Error, Kind
 from hilum.language.words import fold
 from hilum.report import Language
 
