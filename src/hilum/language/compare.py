@@ -141,22 +141,27 @@ _SENTENCE = _NAMED | {N.GRANULOMA, N.INFILTRATION}
 def sentence_by_sentence(a: Side, b: Side) -> Iterator[Error]:
     """What a sentence says and its translation does not, though another sentence may.
 
-    Sentences are paired by their order. Texts of unequal length give nothing, nor do those
-    where more than one pair of sentences has no concept in common: their order differs.
+    Sentences are paired by their order. Texts of unequal length are compared as one sentence
+    each, and so are those where more than one pair of sentences has no concept in common:
+    their order differs.
     """
-    if len(a.ends) != len(b.ends):
-        return
     here, there = _concepts_by_sentence(a), _concepts_by_sentence(b)
     both = here.keys() & there.keys()
-    if sum(here[at].keys().isdisjoint(there[at]) for at in both) > 1:
+    strangers = sum(here[at].keys().isdisjoint(there[at]) for at in both)
+    if len(a.ends) != len(b.ends) or strangers > 1:
+        yield from _changes(
+            a, b, _said_by_sentence(a, whole=True), _said_by_sentence(b, whole=True)
+        )
         return
-    yield from _statuses_by_sentence(a, b)
+    yield from _changes(a, b, _said_by_sentence(a), _said_by_sentence(b))
     for at in sorted(here.keys() | there.keys()):
         yield from _concepts_of_sentence(a, b, here.get(at, {}), there.get(at, {}))
 
 
-def _statuses_by_sentence(a: Side, b: Side) -> Iterator[Error]:
-    here, there = _said_by_sentence(a), _said_by_sentence(b)
+_Places = dict[tuple[int, FindingName], list[Said]]
+
+
+def _changes(a: Side, b: Side, here: _Places, there: _Places) -> Iterator[Error]:
     for key in sorted(here.keys() & there.keys()):
         told, said = here[key], there[key]
         changed = {s.status for s in told} ^ {s.status for s in said}
@@ -187,11 +192,12 @@ def _changed(b: Side, name: FindingName, told: list[Said], said: list[Said]) -> 
     return Error(kind, source.span, target.span, name, f"{term(name, b)}: {source.status}")
 
 
-def _said_by_sentence(side: Side) -> dict[tuple[int, FindingName], list[Said]]:
+def _said_by_sentence(side: Side, whole: bool = False) -> _Places:
+    """Where each finding is said, by sentence; ``whole``: as if the text were one."""
     found = defaultdict(list)
     for one in side.reading.said:
         if one.name in _SENTENCE:
-            found[_sentence(side, one.span[0]), one.name].append(one)
+            found[0 if whole else _sentence(side, one.span[0]), one.name].append(one)
     return found
 
 
