@@ -162,6 +162,12 @@ def test_a_survey_counts_and_shows() -> None:
     assert "a &lt;title&gt;" in html
     assert "http" not in html
     assert '<mark class="error">' in html
+    assert html.count("<section>") == 2
+
+
+def test_worst_terms_are_words_not_statuses() -> None:
+    rows = [("1", "No consolidation.", "没有合并症。"), ("2", "No pneumothorax.", "有气胸。")]
+    assert dict(survey(rows).terms) == {("consolidation", "合并症"): 1}
 
 
 TWICE = (

@@ -52,7 +52,7 @@ def _concepts(a: Side, b: Side) -> list[Error]:
     errors = []
     for name, concept in concepts().items():
         here, there = a.concepts.get(name, []), b.concepts.get(name, [])
-        if name == "remark":  # "unremarkable" is no 不明显
+        if name == "unremarkable":  # "unremarkable" is no 不明显
             if here and there:
                 errors.append(concept_error(concept.kind, a, b, here[0], there[0], name, concept))
             continue

@@ -134,7 +134,7 @@ def _soft(side: Side, said: list[Said]) -> bool:
 
 
 # Named in nearly every sentence, and left to the reader of a Chinese one.
-_IMPLIED = {"lung", "base", "remark"}
+_IMPLIED = {"lung", "base", "unremarkable"}
 _SENTENCE = _NAMED | {N.GRANULOMA, N.INFILTRATION}
 
 

@@ -67,8 +67,8 @@ class _English(Walk):
             return False
         if self.negation is None:
             return "verb" not in kinds and (self.listing or self._listed_later(at))
-        if "or" in kinds and "verb" not in kinds:
-            return True
+        if "or" in kinds and "verb" not in [m.kind for m in ahead[:-1]]:
+            return True  # "no A, B or C is present": only a verb behind the last belongs to all
         if first.kind == "new" or first.value in _STANDING:
             return self._listed_later(at)
         return not kinds & {"verb", "uncertain"}
