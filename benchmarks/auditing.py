@@ -178,6 +178,8 @@ CORRUPTIONS: dict[str, Corrupt] = {
         rf"可能(?:是|代表|有|提示|存在|有)?(?=[^。，看]{{0,8}}(?:{_FINDING}))", "确定有"
     ),
     "certainty_added": swap(rf"(?<!没)有(?=[^。，没]{{0,6}}(?:{_FINDING}))", "可能有", plain=True),
+    "certainty_behind": swap(r"(?<=[炎胸液张肿节])(?:可能|待排|不除外)(?=。)", ""),
+    "certainty_added_behind": swap(rf"(?<=。)([左右]侧(?:{_FINDING}))(?=。)", r"\1可能"),
     "side": turned,
     "anatomy": swap("肺门|肺尖|锁骨|肱骨|纵[隔膈]|主动脉|膈肌|胸椎", "肝脏", "肾脏", "膀胱"),
     "organ": swap("心脏|肺部", "肝脏", "肾脏"),
