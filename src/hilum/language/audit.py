@@ -3,7 +3,7 @@
 Three comparisons of a source and its translation: concepts (every word that matters has a
 rendering that keeps its meaning, ``lexicon/concepts.tsv``), findings (both are labelled, and
 names, status and occurrences are compared), and counts that a translation keeps (sides, rib
-numbers, sizes).
+numbers, sizes). The first two are made of the whole texts and sentence by sentence.
 """
 
 from __future__ import annotations
