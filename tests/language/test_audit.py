@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hilum.codes import Code
 from hilum.findings import Finding, FindingName, Instance, Side, Status
 from hilum.language import audit, write
-from hilum.language.audit import Kind, concepts
 from hilum.language.lexicon import terms
 from hilum.language.survey import page, survey
+from hilum.language.verdict import Kind, concepts
 
 SOURCE = (
     "Mild left pleural effusion. No pneumothorax. Healed right 5th rib fracture. Possible nodule."
@@ -162,3 +162,75 @@ def test_a_survey_counts_and_shows() -> None:
     assert "a &lt;title&gt;" in html
     assert "http" not in html
     assert '<mark class="error">' in html
+    assert html.count("<section>") == 2
+
+
+def test_worst_terms_are_words_not_statuses() -> None:
+    rows = [("1", "No consolidation.", "没有合并症。"), ("2", "No pneumothorax.", "有气胸。")]
+    assert dict(survey(rows).terms) == {("consolidation", "合并症"): 1}
+
+
+TWICE = (
+    "There is an old fracture of the right 5th rib. There may be pneumonia. "
+    "No effusion. The fracture is old. Possible pneumonia."
+)
+TWICE_ZH = "右侧第5肋骨陈旧性骨折。可能有肺炎。没有积液。骨折陈旧。可能有肺炎。"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ("。骨折陈旧", "。骨折急性", Kind.STAGE),
+        ("。可能有肺炎。没有", "。有肺炎。没有", Kind.CERTAINTY),
+        ("积液。骨折陈旧。可能有肺炎", "积液。骨折陈旧。没有肺炎", Kind.NEGATION),
+        ("。骨折陈旧", "。囊肿陈旧", Kind.FINDING),
+    ],
+)
+def test_a_changed_mention_shows_though_another_outweighs_it(
+    old: str, new: str, kind: Kind
+) -> None:
+    assert audit(TWICE, TWICE_ZH).faithful
+    wrong = TWICE_ZH.replace(old, new)
+    assert wrong != TWICE_ZH
+    assert kind in {e.kind for e in audit(TWICE, wrong).errors}
+
+
+def test_sentences_joined_by_the_translation_are_still_compared() -> None:
+    joined = TWICE_ZH.replace("。可能有肺炎。没有", "，有肺炎，没有")
+    assert joined.count("。") < TWICE.count(".")
+    assert not audit(TWICE, joined).faithful
+    assert audit(TWICE, TWICE_ZH.replace("。没有", "，没有")).faithful
+
+
+@given(st.permutations(range(5)))
+def test_an_order_of_its_own_is_no_error(order: list[int]) -> None:
+    parts = [
+        "没有气胸。",
+        "可能有肺炎。",
+        "左侧胸腔积液。",
+        "主动脉迂曲。",
+        "锁骨陈旧性骨折。",
+    ]
+    source = (
+        "No pneumothorax. Possible pneumonia. Left pleural effusion. Tortuous aorta. "
+        "Old clavicle fracture."
+    )
+    assert audit(source, "".join(parts[k] for k in order)).errors == []
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("No pneumothorax.", "无气胸。"),
+        ("No emphysema.", "无肺气肿。"),
+        ("No pulmonary edema.", "无肺水肿。"),
+        ("Left pneumonia.", "左侧炎症。"),
+        ("No evidence of granuloma.", "没有证据表明存在肉芽肿。"),
+    ],
+)
+def test_native_renderings_pass(source: str, target: str) -> None:
+    assert audit(source, target).errors == []
+
+
+def test_the_same_words_are_wrong_for_atelectasis() -> None:
+    assert Kind.FINDING in {e.kind for e in audit("No atelectasis.", "无气胸。").errors}

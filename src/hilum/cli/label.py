@@ -102,9 +102,10 @@ def _terminal(rows: list[Row], readings: list[Reading], explain: bool) -> None:
 
     from hilum.cli.show import STYLES
     from hilum.findings import Status
-    from hilum.language.explain import pieces, place
+    from hilum.language.explain import NORMAL, pieces, place
 
-    styles = {status.value: style for status, style in STYLES.items()} | {"cue": "underline"}
+    styles = {status.value: style for status, style in STYLES.items()}
+    styles |= {"cue": "underline", NORMAL: STYLES[Status.ABSENT]}
     console = Console(highlight=False)
     for row, reading in zip(rows, readings, strict=True):
         line = Text()

@@ -25,7 +25,7 @@ from hilum.codes import Code, HilumError
 from hilum.engines.remote import Answer, Message, is_fatal
 from hilum.findings import FINDINGS
 from hilum.language import Audit, audit, label, write
-from hilum.language.audit import concepts
+from hilum.language.verdict import concepts
 from hilum.language.words import language_of
 from hilum.report import Language
 

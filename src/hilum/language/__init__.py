@@ -1,7 +1,8 @@
 """Words and findings: read reports into findings, write findings as reports."""
 
-from hilum.language.audit import Audit, audit
+from hilum.language.audit import audit
 from hilum.language.label import Reading, Said, assertion, label, read
+from hilum.language.verdict import Audit
 from hilum.language.write import canonical_fracture, write
 
 __all__ = [

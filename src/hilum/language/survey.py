@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 
 from hilum.findings import FindingName, Status
-from hilum.language.audit import Audit, Error, Kind, audit
+from hilum.language.audit import audit
 from hilum.language.explain import STYLE
 from hilum.language.label import label
+from hilum.language.verdict import Audit, Error, Kind
 from hilum.language.words import fold
 from hilum.report import Language
 
@@ -44,7 +45,7 @@ class Survey:
 
     pairs: list[Pair]
     kinds: Counter[str] = field(default_factory=Counter)
-    terms: Counter[tuple[str, str]] = field(default_factory=Counter)
+    terms: Counter[tuple[str, str]] = field(default_factory=Counter)  # word, rendering
     examples: dict[str, list[tuple[Pair, Error]]] = field(default_factory=dict)
     sources: int = 0
     translated_differently: int = 0
@@ -83,7 +84,8 @@ def survey(
         for kind in {e.kind.value for e in pair.audit.errors}:
             found.kinds[kind] += 1
         for error in pair.audit.errors:
-            found.terms[error.about, _words(pair.target, error.target)] += 1
+            if error.kind is not Kind.CHAT_RESIDUE and not isinstance(error.about, FindingName):
+                found.terms[error.about, _words(pair.target, error.target)] += 1
             shown = found.examples.setdefault(error.kind.value, [])
             if len(shown) < EXAMPLES and all(p.source != pair.source for p, _ in shown):
                 shown.append((pair, error))
@@ -117,49 +119,91 @@ def _words(text: str, span: tuple[int, int] | None) -> str:
     return words if len(words) <= 14 else ""
 
 
-MORE = """table.counts td:nth-child(2){text-align:right}.pair{display:grid;
-grid-template-columns:1fr 1fr;gap:1.2rem;border-top:1px solid #e3e7ec;padding:.6rem 0}
-.pair p{margin:0}mark.error{background:#ffc9c2}
-@media(max-width:44rem){.pair{grid-template-columns:1fr}}"""
+MORE = """.two{display:grid;grid-template-columns:1fr 1fr;gap:0 3rem;align-items:start}
+table.counts{width:100%}table.counts .n{text-align:right;font-variant-numeric:tabular-nums;
+padding-right:0;width:4rem}table.counts td,table.counts th{border-bottom:1px solid #eef1f4}
+table.counts th{color:#5c6672;font-weight:400}small{color:#5c6672;margin-left:.5em}
+.pair{display:grid;grid-template-columns:1fr 1fr;gap:2rem;padding:0 0 .8rem}
+.pair p{margin:0;font-size:.9rem}mark.error{background:#ffc9c2}
+article{border-top:1px solid #e3e7ec;padding-top:.4rem}
+@media(max-width:44rem){.pair,.two{grid-template-columns:1fr}}"""
+# What each count is called, in the page's two languages.
+_VERDICT = {
+    "faithful": ("faithful", "忠实"),
+    "clean": ("clean: fit to train on", "可用于训练"),
+    "quarantined": ("set apart, with their errors", "已隔离"),
+    "unreadable": ("not readable", "无法读取"),
+    "distinct_sources": ("distinct originals", "不同原文"),
+    "translated_differently": ("originals translated in several ways", "同文异译"),
+    "priors": ("speak of a prior film", "提及既往影像"),
+    "all_normal": ("nothing abnormal", "全部正常"),
+}
+_KINDS = {
+    Kind.FINDING: "所见",
+    Kind.NEGATION: "否定",
+    Kind.CERTAINTY: "确定性",
+    Kind.SIDE: "左右",
+    Kind.ANATOMY: "解剖",
+    Kind.STAGE: "新旧",
+    Kind.SEVERITY: "程度",
+    Kind.DEVICE: "器械",
+    Kind.OMISSION: "遗漏",
+    Kind.ADDITION: "增添",
+    Kind.CHAT_RESIDUE: "对话残留",
+}
 
 
 def page(found: Survey, title: str) -> Iterator[str]:
     """The survey as one HTML page, piece by piece; nothing is loaded from a network."""
+    total = len(found.pairs)
     yield (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{STYLE}{MORE}</style></head><body>"
-        f"<h1>{escape(title)}</h1>"
+        f'<h1>{escape(title)}</h1><p class="note">{total} pairs 对; an original and its '
+        'translation 原文与译文</p><div class="two"><section><h2>Pairs 译文</h2>'
     )
-    total = max(1, len(found.pairs))
-    yield _table(
-        [(k.replace("_", " "), str(v), f"{v / total:.1%}") for k, v in found.figures().items()],
-        ("", "pairs", "share"),
-    )
-    yield "<h2>Worst terms</h2>"
-    rows = [(about, words or "(lost)", str(n)) for (about, words), n in found.terms.most_common(40)]
-    yield _table(rows, ("about", "rendered as", "times"))
-    for kind in Kind:
+    figures = found.figures() | {"quarantined": sum(not p.clean for p in found.pairs)}
+    yield _table([(*names, figures[key], total) for key, names in _VERDICT.items()])
+    yield "</section><section><h2>Errors: pairs with at least one 错误</h2>"
+    kinds = sorted(Kind, key=lambda kind: -found.kinds[kind])
+    yield _table([(_said(kind), _KINDS[kind], found.kinds[kind], total) for kind in kinds])
+    yield '</section></div><h2>Worst terms 最常见的误译</h2><div class="two">'
+    worst = [(about, words, n) for (about, words), n in found.terms.most_common(24)]
+    for rows in (worst[:12], worst[12:]):
+        yield _table([(_said(about), words or "(lost 丢失)", n, 0) for about, words, n in rows])
+    yield "</div>"
+    for kind in kinds:
         shown = found.examples.get(kind, [])
         if shown:
-            yield f"<h2>{kind.replace('_', ' ')}: {found.kinds[kind]} pairs</h2>"
+            yield f"<h2>{_said(kind)} {_KINDS[kind]}: {found.kinds[kind]}</h2>"
         for pair, error in shown:
             yield _example(pair, error)
     yield "</body></html>\n"
 
 
-def _table(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:
-    lines = ["".join(f"<th>{escape(h)}</th>" for h in head)]
-    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-    return f'<table class="counts">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
+def _said(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _table(rows: Iterable[tuple[str, str, int, int]]) -> str:
+    """Rows of a name, a smaller word beside it, a count, and what it is a share of (0: none)."""
+    lines = []
+    for name, beside, count, total in rows:
+        share = f'<td class="n">{count / total:.1%}</td>' if total else ""
+        lines.append(
+            f"<tr><td>{escape(name)}<small>{escape(beside)}</small></td>"
+            f'<td class="n">{count}</td>{share}</tr>'
+        )
+    return f'<table class="counts">{"".join(lines)}</table>'
 
 
 def _example(pair: Pair, error: Error) -> str:
-    advice = f" &rarr; {escape(error.suggestion)}" if error.suggestion else ""
+    advice = f" &rarr; <b>{escape(error.suggestion)}</b>" if error.suggestion else ""
     source, target = _marked(pair.source, error.source), _marked(pair.target, error.target)
     return (
-        f'<p class="note">{escape(pair.id)}: {escape(error.about)}{advice}</p><div class="pair">'
-        f"<p>{source}</p><p>{target}</p></div>"
+        f'<article><p class="note">{escape(pair.id)}: {escape(_said(error.about))}{advice}</p>'
+        f'<div class="pair"><p>{source}</p><p>{target}</p></div></article>'
     )
 
 
