@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,8 @@ import typer
 from hilum.codes import Code, HilumError
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from hilum.imaging import StudyFiles
     from hilum.study import Study
 
@@ -58,6 +60,9 @@ def read(
     Example: hilum read films --explain-pixels
     """
     from hilum import imaging
+    from hilum.imaging import children
+
+    children.start()  # it gets ready while the rest is imported
     from hilum.cli.show import Printer
     from hilum.reading.reader import Reader
     from hilum.study import Study
@@ -71,9 +76,10 @@ def read(
         explain=explain_pixels,
         total=len(studies),
     )
-    # weights take seconds to load: a mistyped path is answered without them
-    chosen = None if all(files.error for files in studies) else Reader.load(reader)
-    with printer, closing(_batches(studies)) as batches:
+    with _loading() as pool, printer:
+        batches = _batches(studies, pool)
+        # weights take seconds to load: a mistyped path is answered without them
+        chosen = None if all(files.error for files in studies) else Reader.load(reader)
         for batch in batches:
             loaded = [study for _, study in batch if isinstance(study, Study)]
             reports = iter(
@@ -87,23 +93,37 @@ def read(
     return printer.exit_code
 
 
-def _batches(
-    studies: list[StudyFiles],
-) -> Generator[list[tuple[StudyFiles, Study | HilumError]]]:
-    """Loaded studies or what is wrong with them, in order, a batch at a time and one ahead."""
+@contextmanager
+def _loading() -> Iterator[ThreadPoolExecutor]:
+    """Threads that load films; Ctrl-C does not wait for films that nobody will read."""
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(4)
     try:
-        groups = [studies[i : i + BATCH] for i in range(0, len(studies), BATCH)]
-        ahead = [pool.submit(_load, files) for files in groups[0]] if groups else []
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _batches(
+    studies: list[StudyFiles], pool: ThreadPoolExecutor
+) -> Iterator[list[tuple[StudyFiles, Study | HilumError]]]:
+    """Loaded studies or what is wrong with them, in order, a batch at a time and one ahead.
+
+    The first batch is on its way when this returns.
+    """
+    groups = [studies[i : i + BATCH] for i in range(0, len(studies), BATCH)]
+    first = [pool.submit(_load, files) for files in groups[0]] if groups else []
+
+    def in_turn() -> Iterator[list[tuple[StudyFiles, Study | HilumError]]]:
+        ahead = first
         for k, group in enumerate(groups):
             ready = [job.result() for job in ahead]
             following = groups[k + 1] if k + 1 < len(groups) else []
             ahead = [pool.submit(_load, files) for files in following]
             yield list(zip(group, ready, strict=True))
-    finally:  # Ctrl-C does not wait for films that nobody will read
-        pool.shutdown(wait=False, cancel_futures=True)
+
+    return in_turn()
 
 
 def _load(files: StudyFiles) -> Study | HilumError:

@@ -51,6 +51,12 @@ class Limits(NamedTuple):
     memory: int = 3 << 30
 
 
+def start() -> None:
+    """Start a child ahead of the first file, so that it gets ready while others import."""
+    if _posix():
+        _shared().start()
+
+
 def identify(path: Path) -> Identity:
     """:func:`hilum.imaging.film.identify` in a child. Raises also what :func:`read` does."""
     if not _posix():
@@ -188,6 +194,13 @@ class Pool:
         self._slots, self._lock = threading.BoundedSemaphore(size), threading.Lock()
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
+
+    def start(self) -> None:
+        """Start one child that waits. What keeps it from starting the first file will say."""
+        with suppress(OSError):
+            child = Child(self.limits, self.program)
+            with self._lock:
+                self._idle.append(child)
 
     def ask(self, do: str, path: Path, **more: Any) -> Answer:
         """The answer to a request about one file. Raises ``HilumError``, as :func:`read` does."""
