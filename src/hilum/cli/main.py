@@ -5,13 +5,15 @@ A verb's module imports nothing heavy at its top, so that ``hilum --help`` stays
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -69,7 +71,23 @@ def _hilum(
 
 def app() -> None:
     """Run the command line and leave with its exit code."""
-    sys.exit(run())
+    code = run()
+    if "torch" in sys.modules:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Leave at once: taking torch apart at the interpreter's end takes most of a second.
+
+    What was registered to be done at the end is done; a film that a thread is still loading is
+    not waited for.
+    """
+    with suppress(OSError, ValueError):  # said already, or nobody reads it
+        sys.stdout.flush()
+        sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
