@@ -25,7 +25,7 @@ from pydicom.uid import (
 
 from benchmarks import films
 from hilum.codes import Code, HilumError
-from hilum.imaging import load, scan, source
+from hilum.imaging import dicom, film, load, scan, source
 from hilum.imaging.children import Child, Limits, Pool
 
 MIB = 1 << 20
@@ -91,6 +91,20 @@ def test_a_deflated_film_with_its_end_missing(make_file: Any) -> None:
     path = make_file(syntax=DeflatedExplicitVRLittleEndian)
     path.write_bytes(path.read_bytes()[:-20])
     assert refusal(path).code is Code.FILE_DAMAGED
+
+
+def test_a_deflated_film_is_known_by_its_header_alone(
+    make_file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study is found without inflating its pixels, unless its header is very long."""
+    noise = np.random.default_rng(0).integers(0, 2**16, (1200, 1200)).astype(np.uint16)
+    path = make_file(noise, syntax=DeflatedExplicitVRLittleEndian)
+    whole = film.identify(path)
+    monkeypatch.setattr(dicom, "_inflate", lambda *_: pytest.fail("inflated the pixels"))
+    assert film.identify(path) == whole
+    monkeypatch.undo()
+    monkeypatch.setattr(dicom, "HEADER_BYTES", 64)  # cut within the header
+    assert film.identify(path) == whole
 
 
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless], ids=lambda uid: uid.keyword)

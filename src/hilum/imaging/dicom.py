@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -41,6 +42,11 @@ from hilum.imaging.header import (
 )
 from hilum.imaging.source import MAX_FILE_BYTES, MAX_MEMBER_BYTES
 from hilum.study import Context, Step, StepName, View
+
+HEADER_BYTES = 1 << 20
+"""Of a deflated data set, what is inflated in search of its pixels when only the header counts."""
+
+PIXEL_GROUP = 0x7FE0
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 """SOP class of a DICOMDIR."""
@@ -165,20 +171,42 @@ def _inflated(file: BinaryIO, path: Path, only: list[str] | None) -> Dataset | N
     meta = _read_file_meta_info(file)  # pydicom has it under this name only, for an open file
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return None
+    deflated = file.read()
+    tags = [tag_for_keyword(keyword) or 0 for keyword in only] if only is not None else None
+    ds = _before_pixels(deflated, tags) if tags is not None else None
+    if ds is None:
+        ds = read_dataset(io.BytesIO(_inflate(deflated, path)), False, True, specific_tags=tags)
+    ds.file_meta = meta
+    ds.set_original_encoding(False, True, ds.get("SpecificCharacterSet"))
+    return ds
+
+
+def _inflate(deflated: bytes, path: Path) -> bytes:
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    content = stream.decompress(file.read(), MAX_MEMBER_BYTES)
+    content = stream.decompress(deflated, MAX_MEMBER_BYTES)
     if stream.unconsumed_tail:
         detail = f"inflates to more than {MAX_MEMBER_BYTES} bytes"
         raise HilumError(Code.TOO_MANY_PIXELS, path, detail)
     if not stream.eof:
         raise HilumError(Code.FILE_DAMAGED, path, "the deflated data set is cut short")
-    tags = [tag_for_keyword(keyword) or 0 for keyword in only] if only is not None else None
-    ds = read_dataset(
-        io.BytesIO(content), is_implicit_VR=False, is_little_endian=True, specific_tags=tags
-    )
-    ds.file_meta = meta
-    ds.set_original_encoding(False, True, ds.get("SpecificCharacterSet"))
-    return ds
+    return content
+
+
+def _before_pixels(deflated: bytes, tags: list[int]) -> Dataset | None:
+    """The header alone, without inflating what follows; None where the pixels come too late."""
+    reached: list[int] = []
+
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+        if tag.group == PIXEL_GROUP:
+            reached.append(tag)
+        return bool(reached)
+
+    start = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, HEADER_BYTES)
+    try:
+        ds = read_dataset(io.BytesIO(start), False, True, stop_when=at_pixels, specific_tags=tags)
+    except Exception:  # cut within an element: the whole is parsed, and says what is wrong
+        return None
+    return ds if reached else None
 
 
 def _require_syntax(ds: Dataset) -> None:
