@@ -235,6 +235,10 @@ class Pool:
                     answer, arrays = child.ask(do, path, **more)
                 except ChildDiedError as death:
                     self._release(child)
+                    # It watches its pipe for the end of this process, and may see the end of the
+                    # request's own write instead: we are still here, so it is asked again.
+                    if death.status == -signal.SIGIO:
+                        continue
                     error = _cause(death, path, self.limits)
                     self.deaths[error.code] += 1
                     # what earlier files left behind may have killed it: once more, alone
