@@ -47,6 +47,9 @@ def read(path):
         raise KeyError("DOE^JANE")
     if path.name == "exit":
         os._exit(3)
+    if path.name == "startled" and not path.with_suffix(".seen").exists():
+        path.with_suffix(".seen").touch()
+        os.kill(os.getpid(), signal.SIGIO)
     if path.name == "garbage":
         for fd in range(3, 20):
             try:
@@ -83,6 +86,18 @@ def test_a_child_reads_what_this_process_would(make_file: Any) -> None:
     assert (theirs[0].pixels == mine[0].pixels).all()
     theirs[0].pixels[0, 0] = 7  # the caller's own
     assert children.identify(path) == film.identify(path)
+
+
+def test_a_child_that_took_the_request_for_its_parents_end_is_asked_again(
+    pool: Pool, make_file: Any
+) -> None:
+    """Its first film, too: it is not the film's fault."""
+    path = make_file()
+    startled = path.rename(path.with_name("startled"))
+    view, _ = pool.read(startled)
+    assert view.pixels.shape == film.read(startled)[0].pixels.shape
+    assert startled.with_suffix(".seen").exists()
+    assert not pool.deaths
 
 
 def test_a_header_comes_in_dicoms_json_model(make_file: Any, tmp_path: Path) -> None:
