@@ -61,13 +61,14 @@ def _pair(files: StudyFiles, root: Path) -> Pair:
 
 def _patient(path: Path) -> str | None:
     """A hash of PatientID; None where there is none, or no DICOM."""
-    from pydicom import dcmread
+    from hilum.imaging import children
 
     try:
-        ds = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"], force=True)
-        number = str(ds.get("PatientID") or "").strip()
-    except Exception:  # a header that cannot be read is refused when the film is
+        found = children.header(path, ["PatientID"])
+    except HilumError:  # a header that cannot be read is refused when the film is
         return None
+    values = [v for element in found.values() for v in element.get("Value", [])]
+    number = str(values[0] or "").strip() if values else ""
     return pseudonym(number) if number else None
 
 
