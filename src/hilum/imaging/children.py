@@ -38,6 +38,7 @@ OUT_OF_MEMORY = 75
 
 Answer = dict[str, Any]
 
+_STARTLED = 5  # times in a row, each of one request in some hundreds
 _GRACE = 30.0  # a child stops itself; only one that cannot is stopped from here
 _KEPT_BYTES = 1 << 26  # shared memory that a child keeps for its next film
 _ANSWER_BYTES = 1 << 27  # far more than the names in an archive of most members
@@ -228,6 +229,7 @@ class Pool:
             child.process.returncode = 0  # keeps Popen from waiting for another's child
 
     def _ask(self, do: str, path: Path, **more: Any) -> tuple[Answer, list[np.ndarray[Any, Any]]]:
+        startled = 0
         with self._slots:
             while True:
                 child = self._borrow(path)
@@ -237,7 +239,8 @@ class Pool:
                     self._release(child)
                     # It watches its pipe for the end of this process, and may see the end of the
                     # request's own write instead: we are still here, so it is asked again.
-                    if death.status == -signal.SIGIO:
+                    if death.status == -signal.SIGIO and startled < _STARTLED:
+                        startled += 1
                         continue
                     error = _cause(death, path, self.limits)
                     self.deaths[error.code] += 1
