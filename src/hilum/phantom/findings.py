@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -31,32 +32,49 @@ def rib_end(rib: int) -> float:
 
 
 class FractureKind(StrEnum):
-    """The three simulated appearances of a rib fracture."""
+    """The four simulated appearances of a fracture."""
 
     DISPLACED = "displaced"
     NONDISPLACED = "nondisplaced"
     HEALING = "healing"
+    OLD = "old"
 
 
-@dataclass(frozen=True)
-class RibFracture:
-    """A break across one rib at ``angle`` along it.
+@dataclass(frozen=True, kw_only=True)
+class Break:
+    """How a long bone is broken.
 
     Displaced: a step of 4-8 mm. Not displaced: a gap of 1.2-2.6 mm and a step below 1.8 mm.
-    Healing: no gap, a callus. ``decay`` is the length over which the step fades out.
+    Healing: no gap, a callus. Old: no gap, a bone that is bent and a little thick. ``decay`` is
+    the length over which the step fades out, ``slip`` a step along the beam.
     """
 
-    side: Side
-    rib: int
-    region: Region
     kind: FractureKind
-    angle: float
     gap: float = 0.0
     step: float = 0.0
     slip: float = 0.0
     decay: float = 1.0
     callus_length: float = 1.0
     callus_gain: float = 0.0
+    bend: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RibFracture(Break):
+    """A break across one rib at ``angle`` along it."""
+
+    side: Side
+    rib: int
+    region: Region
+    angle: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClavicleFracture(Break):
+    """A break across a collar bone; ``along``: 0 at the sternum, 1 at the shoulder."""
+
+    side: Side
+    along: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,34 @@ class Pneumothorax:
 
 
 @dataclass(frozen=True)
+class Opacity:
+    """A consolidation: a cloud of half-axes ``reach`` that fills ``density`` of the air."""
+
+    side: Side
+    region: Region
+    x: float
+    y: float
+    reach: tuple[float, float]
+    turn: float
+    density: float
+
+
+@dataclass(frozen=True)
+class Band:
+    """A plate of collapsed lung seen on edge: a line ``thickness`` thick and ``path`` mm deep."""
+
+    side: Side
+    region: Region
+    x: float
+    y: float
+    length: float
+    thickness: float
+    turn: float
+    bow: float
+    path: float
+
+
+@dataclass(frozen=True)
 class Lesions:
     """Everything that is wrong with one phantom."""
 
@@ -95,23 +141,33 @@ class Lesions:
     effusion: Effusion | None = None
     pneumothorax: Pneumothorax | None = None
     nodules: tuple[Nodule, ...] = ()
+    opacities: tuple[Opacity, ...] = ()
+    bands: tuple[Band, ...] = ()
     fractures: tuple[RibFracture, ...] = ()
+    clavicles: tuple[ClavicleFracture, ...] = ()
 
 
 @dataclass(frozen=True)
 class Prevalence:
-    """How often each lesion is drawn; ``fractures`` and ``nodules`` are (fewest, most).
+    """How often each lesion is drawn; ``fractures`` and the like are (fewest, most).
 
-    ``kinds``: what a fracture is drawn from, each entry as likely as the next.
+    ``kinds``: what a fracture is drawn from, each entry as likely as the next. ``several``: how
+    often a film with a broken rib has more than one.
     """
 
     cardiomegaly: float = 0.4
-    effusion: float = 0.4
-    pneumothorax: float = 0.35
-    nodule: float = 0.4
+    effusion: float = 0.35
+    pneumothorax: float = 0.3
+    nodule: float = 0.35
+    opacity: float = 0.35
+    atelectasis: float = 0.2
     fracture: float = 0.5
+    clavicle: float = 0.15
+    devices: float = 0.3
     nodules: tuple[int, int] = (1, 1)
-    fractures: tuple[int, int] = (1, 1)
+    opacities: tuple[int, int] = (1, 1)
+    fractures: tuple[int, int] = (2, 4)
+    several: float = 0.25
     kinds: tuple[FractureKind, ...] = tuple(FractureKind)
 
 
@@ -120,16 +176,42 @@ STANDARD = Prevalence()
 # their fractures are the kind that is hardest to see.
 CROWDED = replace(
     STANDARD,
-    nodule=0.8,
+    nodule=0.7,
+    opacity=0.5,
+    atelectasis=0.4,
     fracture=0.95,
+    clavicle=0.5,
     nodules=(1, 3),
+    opacities=(1, 2),
     fractures=(4, 10),
-    kinds=(*FractureKind, FractureKind.NONDISPLACED),
+    several=1.0,
+    kinds=(*FractureKind, FractureKind.NONDISPLACED, FractureKind.NONDISPLACED),
 )
 
 
 def _side(rng: np.random.Generator) -> Side:
     return Side.LEFT if rng.random() < 0.5 else Side.RIGHT
+
+
+def _break(rng: np.random.Generator, kind: FractureKind) -> dict[str, float]:
+    """Sizes (mm) of one break of a kind."""
+    u, sign = rng.uniform, rng.choice([-1, 1])
+    if kind is FractureKind.DISPLACED:
+        return {
+            "gap": u(0.8, 2.5),
+            "step": sign * u(4, 8),
+            "slip": u(-4, 4),
+            "decay": u(50, 110),
+        }
+    if kind is FractureKind.NONDISPLACED:
+        return {"gap": u(1.2, 2.6), "step": sign * u(0.8, 1.8), "decay": 40.0}
+    if kind is FractureKind.HEALING:
+        return {"callus_length": u(5, 8), "callus_gain": u(0.5, 0.9)}
+    return {
+        "bend": sign * u(3, 5),
+        "callus_length": u(9, 14),
+        "callus_gain": u(0.2, 0.4),
+    }
 
 
 def draw_fracture(
@@ -143,67 +225,131 @@ def draw_fracture(
     kind = kinds[rng.integers(len(kinds))]
     low, high = REGION_ANGLES[region]
     angle = rng.uniform(low, min(high, rib_end(rib) - BONE_END))
-    base = RibFracture(side, rib, region, kind, angle)
-    sign = rng.choice([-1, 1])
-    if kind is FractureKind.DISPLACED:
-        return replace(
-            base,
-            gap=rng.uniform(0.8, 2.5),
-            step=sign * rng.uniform(4, 8),
-            slip=rng.uniform(-4, 4),
-            decay=rng.uniform(50, 110),
-        )
-    if kind is FractureKind.NONDISPLACED:
-        return replace(
-            base, gap=rng.uniform(1.2, 2.6), step=sign * rng.uniform(0.8, 1.8), decay=40.0
-        )
-    return replace(base, callus_length=rng.uniform(5, 8), callus_gain=rng.uniform(0.5, 0.9))
+    return RibFracture(
+        side=side, rib=rib, region=region, kind=kind, angle=angle, **_break(rng, kind)
+    )
 
 
-def draw_nodule(rng: np.random.Generator, side: Side, scale: tuple[float, float]) -> Nodule:
-    """One nodule in a lung, clear of heart and mediastinum; ``scale`` is (width, height)."""
+def draw_clavicle(
+    rng: np.random.Generator, side: Side, kinds: tuple[FractureKind, ...] = STANDARD.kinds
+) -> ClavicleFracture:
+    """One fracture of a collar bone, most often of its middle third."""
+    kind = kinds[rng.integers(len(kinds))]
+    along = float(np.clip(rng.normal(0.55, 0.13), 0.25, 0.85))
+    return ClavicleFracture(side=side, kind=kind, along=along, **_break(rng, kind))
+
+
+def _draw_fractures(rng: np.random.Generator, prevalence: Prevalence) -> list[RibFracture]:
+    """One broken rib, or several: neighbours on one side, as one blow leaves them."""
+    several = rng.random() < prevalence.several
+    low, high = prevalence.fractures if several else (1, 1)
+    count = int(rng.integers(low, high + 1))
+    ribs = [(side, rib) for side in (Side.LEFT, Side.RIGHT) for rib in RIBS_THAT_BREAK]
+    if several and high <= len(RIBS_THAT_BREAK) // 2:
+        side, first = _side(rng), int(rng.integers(RIBS_THAT_BREAK.start, RIBS_THAT_BREAK.stop))
+        first = min(first, RIBS_THAT_BREAK.stop - count)
+        chosen = [(side, first + k) for k in range(count)]
+    else:
+        chosen = [ribs[i] for i in rng.permutation(len(ribs))[:count]]
+    return [draw_fracture(rng, side, rib, prevalence.kinds) for side, rib in chosen]
+
+
+def _zone(y: float, high: float) -> Region:
+    return Region.UPPER if y < -45 * high else Region.MID if y < 20 * high else Region.LOWER
+
+
+def _place_in_lung(
+    rng: np.random.Generator, side: Side, scale: tuple[float, float], top: float = -95
+) -> tuple[float, float]:
+    """A point of a lung, clear of heart and mediastinum; ``scale`` is (width, height)."""
     wide, high = scale
     while True:
-        x, y = rng.uniform(42, 112) * wide, rng.uniform(-95, 72) * high
-        radius = rng.uniform(6, 13)
+        x, y = rng.uniform(42, 112) * wide, rng.uniform(top, 52) * high
         # inside the lung's outline, and on the left above the heart's border
         if math.hypot((x / wide - 70) / 50, y / high / 125) > 1:
             continue
-        if side is Side.LEFT and y > 10 * high and x < 85 * wide:
+        if y > 10 * high and x < (85 if side is Side.LEFT else 62) * wide:
             continue
-        if side is Side.RIGHT and y > 10 * high and x < 62 * wide:
-            continue
-        region = Region.UPPER if y < -45 * high else Region.MID if y < 20 * high else Region.LOWER
-        return Nodule(side, region, x if side is Side.LEFT else -x, y, radius)
+        return (x if side is Side.LEFT else -x), y
+
+
+def draw_nodule(rng: np.random.Generator, side: Side, scale: tuple[float, float]) -> Nodule:
+    """One nodule of 6-13 mm radius."""
+    x, y = _place_in_lung(rng, side, scale)
+    return Nodule(side, _zone(y, scale[1]), x, y, rng.uniform(6, 13))
+
+
+def draw_opacity(rng: np.random.Generator, side: Side, scale: tuple[float, float]) -> Opacity:
+    """One consolidation of 36-80 mm."""
+    x, y = _place_in_lung(rng, side, scale)
+    reach = (rng.uniform(20, 40), rng.uniform(18, 34))
+    turn, density = rng.uniform(-0.8, 0.8), rng.uniform(0.32, 0.8)
+    return Opacity(side, _zone(y, scale[1]), x, y, reach, turn, density)
+
+
+def draw_band(rng: np.random.Generator, side: Side, scale: tuple[float, float]) -> Band:
+    """One band of atelectasis in the middle or lower lung."""
+    x, y = _place_in_lung(rng, side, scale, top=-20)
+    u = rng.uniform
+    return Band(
+        side,
+        _zone(y, scale[1]),
+        x,
+        y,
+        length=u(34, 62),
+        thickness=u(1.8, 3.2),
+        turn=u(-0.5, 0.5),
+        bow=u(-10, 10),
+        path=u(12, 24),
+    )
 
 
 def draw_lesions(
     rng: np.random.Generator, prevalence: Prevalence, scale: tuple[float, float]
 ) -> Lesions:
-    """Lesions of one phantom; a nodule is never hidden in an effusion or a pneumothorax."""
-    cardiomegaly = bool(rng.random() < prevalence.cardiomegaly)
+    """Lesions of one phantom; none is hidden in an effusion or a pneumothorax."""
+    p, high = prevalence, scale[1]
+    cardiomegaly = bool(rng.random() < p.cardiomegaly)
     effusion = pneumothorax = None
-    if rng.random() < prevalence.effusion:
+    if rng.random() < p.effusion:
         effusion = Effusion(
-            _side(rng), height=rng.uniform(8, 65) * scale[1], meniscus=rng.uniform(22, 40)
+            _side(rng), height=rng.uniform(8, 65) * high, meniscus=rng.uniform(22, 40)
         )
-    if rng.random() < prevalence.pneumothorax:
+    if rng.random() < p.pneumothorax:
         pneumothorax = Pneumothorax(_side(rng), size=rng.uniform(0.10, 0.30))
-    nodules: list[Nodule] = []
-    if rng.random() < prevalence.nodule:
-        for _ in range(rng.integers(prevalence.nodules[0], prevalence.nodules[1] + 1)):
+
+    def seen(share: float, counts: tuple[int, int], draw: Any) -> list[Any]:
+        """As many as drawn, on a side with its lung in place, and not under the fluid."""
+        found: list[Any] = []
+        if rng.random() >= share:
+            return found
+        for _ in range(rng.integers(counts[0], counts[1] + 1)):
             side = _side(rng)
             if pneumothorax and pneumothorax.side is side:
                 side = Side.LEFT if side is Side.RIGHT else Side.RIGHT
-            nodule = draw_nodule(rng, side, scale)
-            drowned = effusion and effusion.side is side and nodule.y > 20 * scale[1]
-            if not drowned:
-                nodules.append(nodule)
-    fractures: list[RibFracture] = []
-    if rng.random() < prevalence.fracture:
-        count = int(rng.integers(prevalence.fractures[0], prevalence.fractures[1] + 1))
-        ribs = [(side, rib) for side in (Side.LEFT, Side.RIGHT) for rib in RIBS_THAT_BREAK]
-        for place in rng.permutation(len(ribs))[:count]:
-            side, rib = ribs[place]
-            fractures.append(draw_fracture(rng, side, rib, prevalence.kinds))
-    return Lesions(cardiomegaly, effusion, pneumothorax, tuple(nodules), tuple(fractures))
+            lesion = draw(rng, side, scale)
+            if not (effusion and effusion.side is side and lesion.y > 20 * high):
+                found.append(lesion)
+        return found
+
+    nodules = seen(p.nodule, p.nodules, draw_nodule)
+    opacities = seen(p.opacity, p.opacities, draw_opacity)
+    # a nodule in a consolidation cannot be told from it
+    nodules = [
+        n
+        for n in nodules
+        if all(math.dist((n.x, n.y), (o.x, o.y)) > 1.4 * max(o.reach) for o in opacities)
+    ]
+    bands = seen(p.atelectasis, (1, 1), draw_band)
+    fractures = _draw_fractures(rng, p) if rng.random() < p.fracture else []
+    clavicles = [draw_clavicle(rng, _side(rng), p.kinds)] if rng.random() < p.clavicle else []
+    return Lesions(
+        cardiomegaly,
+        effusion,
+        pneumothorax,
+        tuple(nodules),
+        tuple(opacities),
+        tuple(bands),
+        tuple(fractures),
+        tuple(clavicles),
+    )

@@ -39,6 +39,10 @@ class Exposure:
     percentiles: tuple[float, float]
     gamma: float
     gain: float
+    grid: float = 0.0  # contrast of an anti-scatter grid's lines
+    pitch: float = 5.0  # of these lines, pixels of a 512 px film
+    edges: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # collimated: left ... bottom
+    marker: tuple[float, float, float] | None = None  # x, y as shares of the film, size
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Exposure:
@@ -52,6 +56,10 @@ class Exposure:
             percentiles=(u(1, 5), u(93, 98)),
             gamma=u(0.8, 1.25),
             gain=u(0.85, 1.0),
+            grid=u(0.002, 0.008) if rng.random() < 0.2 else 0.0,
+            pitch=u(3.0, 7.0),
+            edges=tuple(max(0.0, u(-0.08, 0.035)) for _ in range(4)),  # type: ignore[arg-type]
+            marker=(u(0.03, 0.12), u(0.05, 0.3), u(0.6, 1.1)) if rng.random() < 0.7 else None,
         )
 
 
@@ -66,7 +74,7 @@ def project(points: Array, size: int) -> Array:
     return (points[:, :2] * m[:, None] * (size / FIELD) + (size / 2 - 0.5)).astype(np.float32)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=True)
 def splat_tube(
     image: Array,
     centre: Array,
@@ -90,27 +98,34 @@ def splat_tube(
     """
     size = image.shape[0]
     scale = size / FIELD
+    middle = size / 2 - 0.5
     dphi = 2 * math.pi / around
+    cosines = np.cos(np.arange(around) * dphi)
+    sines = np.sin(np.arange(around) * dphi)
     for i in range(centre.shape[0]):
         if density[i] <= 0:
             continue
         h, w = half_height[i], half_width[i]
+        turn = ((i * _GOLDEN + start) % 1.0) * dphi
+        ct, st = math.cos(turn), math.sin(turn)
+        inside = math.pi * h * w * fill / around
         for j in range(around):
-            phi = (j + (i * _GOLDEN + start) % 1.0) * dphi
-            c, s = math.cos(phi), math.sin(phi)
+            c = cosines[j] * ct - sines[j] * st
+            s = sines[j] * ct + cosines[j] * st
             wall = dphi * math.sqrt((h * s) ** 2 + (w * c) ** 2) * cortex
-            inside = math.pi * h * w * fill / around
-            # the wall, then one point of the inside: two rings take turns
+            # the wall, then, at every other place, a point of the inside: two rings take turns
             for ring in range(2):
-                share = 1.0 if ring == 0 else (0.75 if (i + j) % 2 else 0.4)
-                weight = wall if ring == 0 else inside * (1.3 if (i + j) % 2 else 0.7)
+                if ring == 1 and (i + j) % 2:
+                    continue
+                share = 1.0 if ring == 0 else (0.75 if (i + j) % 4 else 0.4)
+                weight = wall if ring == 0 else inside * (2.6 if (i + j) % 4 else 1.4)
                 if weight == 0:
                     continue
                 a, b = h * c * share, w * s * share
                 z = centre[i, 2] + a * across[i, 2] + b * through[i, 2]
                 m = SOURCE_DETECTOR / (SOURCE_DETECTOR - CENTRE_DETECTOR + z) * scale
-                u = (centre[i, 0] + a * across[i, 0] + b * through[i, 0]) * m + (size / 2 - 0.5)
-                v = (centre[i, 1] + a * across[i, 1] + b * through[i, 1]) * m + (size / 2 - 0.5)
+                u = (centre[i, 0] + a * across[i, 0] + b * through[i, 0]) * m + middle
+                v = (centre[i, 1] + a * across[i, 1] + b * through[i, 1]) * m + middle
                 x, y = math.floor(u), math.floor(v)
                 if x < 0 or y < 0 or x >= size - 1 or y >= size - 1:
                     continue
@@ -122,7 +137,7 @@ def splat_tube(
                 image[y + 1, x + 1] += part * fu * fv
 
 
-def blur(image: Array, sigma: float) -> Array:
+def blur(image: Array | NDArray[np.uint8], sigma: float) -> Array:
     """Gaussian blur, ``sigma`` in pixels."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)
 
@@ -147,11 +162,14 @@ def expose(
         beam += np.float32(share) * np.exp(-depth)
     # scatter is far wider than any structure: a blurred primary (25 mm) stands in for it
     beam += np.float32(exposure.scatter) * _coarse_blur(beam, 25 * size / FIELD, 8)
+    if exposure.grid:
+        lines = np.sin(np.arange(size) * (2 * math.pi / (exposure.pitch * size / 512)))
+        beam *= (1 + exposure.grid * lines).astype(np.float32)[None]
     beam = blur(beam, exposure.blur * size / 512)
     photons = np.float32(exposure.photons * (512 / size) ** 2)
     counts = beam * photons
-    noise = rng.standard_normal((2, size, size), dtype=np.float32)
-    counts += np.sqrt(counts) * noise[0] + 3 * noise[1]
+    # quantum noise, and 3 electrons' worth of the detector's own
+    counts += np.sqrt(counts + 9) * rng.standard_normal((size, size), dtype=np.float32)
     return _develop(-np.log(np.maximum(counts / photons, np.float32(1e-6))), exposure)
 
 
@@ -159,8 +177,24 @@ def _develop(film: Array, exposure: Exposure) -> NDArray[np.uint16]:
     """Unsharp mask, range by percentiles, gamma: what a console does before sending."""
     size = film.shape[0]
     film = film + np.float32(exposure.unsharp) * (film - _coarse_blur(film, 9 * size / FIELD, 4))
-    margin = max(1, size // 64)
+    margin = max(1, size // 32)
     low, high = np.percentile(film[margin:-margin:8, margin:-margin:8], exposure.percentiles)
-    film = np.clip((film - np.float32(low)) / np.float32(high - low), 0, 1.1)
-    film = np.clip(film ** np.float32(exposure.gamma) * np.float32(exposure.gain), 0, 1)
+    film = np.clip((film - np.float32(low)) * np.float32(1 / (high - low)), 0, 1.1)
+    film = np.clip(cv2.pow(film, exposure.gamma) * np.float32(exposure.gain), 0, 1)
+    left, right, top, bottom = (round(e * size) for e in exposure.edges)
+    film[:, :left] = film[:, size - right :] = film[:top] = film[size - bottom :] = 0
     return np.rint(film * (GREY_LEVELS - 1)).astype(np.uint16)
+
+
+def burn_in(film: NDArray[np.uint16], letter: str, left: bool, exposure: Exposure) -> None:
+    """The technician's side marker, in lead: white, in an upper corner of the picture."""
+    if exposure.marker is None:
+        return
+    size = film.shape[0]
+    x, y, tall = exposure.marker
+    scale = tall * size / 512
+    stamp = np.zeros_like(film, dtype=np.uint8)
+    place = (round(x * size) if left else round((1 - x) * size - 18 * scale), round(y * size))
+    thick = max(1, round(2 * scale))
+    cv2.putText(stamp, letter, place, cv2.FONT_HERSHEY_SIMPLEX, scale, 255, thick, cv2.LINE_AA)
+    np.maximum(film, stamp.astype(np.uint16) * np.uint16(16), out=film)

@@ -1,21 +1,18 @@
-"""Bones: ribs and collar bones as tubes, spine and scapulae as flat shapes; and fractures."""
+"""Ribs and collar bones as tubes, with their fractures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hilum.findings import Side
-from hilum.phantom.anatomy import SIGN, Grid, Habitus, sigmoid
-from hilum.phantom.findings import Lesions, RibFracture, rib_end
-from hilum.phantom.physics import Array, blur, project
-from hilum.phantom.tube import Tube, unit
+from hilum.phantom.anatomy import RIB_REACH, SIGN, Habitus, sigmoid
+from hilum.phantom.findings import Break, Lesions, rib_end
+from hilum.phantom.physics import Array, project
+from hilum.phantom.tube import Tube, cross, unit
 
-# Half-width of the rib cage at each rib, 1..12.
-RIB_REACH = (58, 84, 101, 113, 121, 127, 131, 133, 132, 128, 118, 100)
-BACK = 1.12  # magnification of the spine
-NODES = 560  # along one rib: about one pixel at 640 px
+NODES = 500  # along one rib: about one pixel at 640 px
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ def _rib_axis(
 ) -> tuple[Array, Array]:
     """Axis (n, 3) and angle (n,) of one whole rib, evenly spaced along its length."""
     h = habitus
-    t = np.linspace(0.12, rib_end(number), 4 * NODES)
+    t = np.linspace(0.12, rib_end(number), 2 * NODES)
     reach = RIB_REACH[number - 1] * h.width * rng.uniform(0.985, 1.015)
     depth = 88 * h.depth * (0.65 + 0.35 * min(1.0, number / 5))
     slope = rng.uniform(44, 56) * h.height * (0.55 + 0.45 * min(1.0, number / 6))
@@ -67,7 +64,7 @@ def _rib(number: int, side: Side, habitus: Habitus, rng: np.random.Generator) ->
         density *= sigmoid((angle[-1] - 0.03 - angle) * 40)
     tube = Tube(
         centre=axis,
-        across=np.cross(along, outwards).astype(np.float32),
+        across=cross(along, outwards),
         through=outwards,
         half_height=np.full(NODES, height, np.float32),
         half_width=np.full(NODES, rng.uniform(2.6, 3.4), np.float32),
@@ -79,107 +76,97 @@ def _rib(number: int, side: Side, habitus: Habitus, rng: np.random.Generator) ->
     return Rib(side, number, angle, tube)
 
 
-def break_rib(rib: Rib, fracture: RibFracture) -> Rib:
-    """The rib with its fracture: a gap and a step that fades along the rib, or a callus."""
-    tube = rib.tube
-    i = int(np.argmin(np.abs(rib.angle - fracture.angle)))
-    along = (np.arange(NODES, dtype=np.float32) - i) * np.float32(tube.spacing)
-    moved = (along > 0) * np.exp(-np.maximum(along, 0) / fracture.decay)
-    centre = tube.centre + (moved * fracture.step)[:, None] * tube.across
-    centre = centre + (moved * fracture.slip)[:, None] * tube.through
-    bump = np.exp(-((along / fracture.callus_length) ** 2)) * (fracture.callus_gain > 0)
-    whole = np.abs(along) > fracture.gap / 2 if fracture.gap else np.ones(NODES, bool)
-    broken = Tube(
+def break_tube(tube: Tube, node: int, fracture: Break) -> Tube:
+    """The bone broken at one of its nodes: a gap and a step that fades, a callus, or a bend."""
+    f = fracture
+    along = (np.arange(len(tube.centre), dtype=np.float32) - node) * np.float32(tube.spacing)
+    moved = (along > 0) * np.exp(-np.maximum(along, 0) / f.decay)
+    bump = np.exp(-((along / f.callus_length) ** 2)) * (f.callus_gain > 0)
+    across = moved * f.step + f.bend * np.exp(-np.abs(along) / 14)
+    centre = tube.centre + across[:, None] * tube.across
+    centre = centre + (moved * f.slip)[:, None] * tube.through
+    # a node at the gap's edge counts for the share of it that is bone
+    bone = np.clip((np.abs(along) - f.gap / 2) / tube.spacing + 0.5, 0, 1) if f.gap else 1.0
+    return replace(
+        tube,
         centre=centre.astype(np.float32),
-        across=tube.across,
-        through=tube.through,
-        half_height=(tube.half_height * (1 + fracture.callus_gain * bump)).astype(np.float32),
-        half_width=(tube.half_width * (1 + 0.8 * bump)).astype(np.float32),
-        density=(tube.density * whole * (1 + 0.5 * bump)).astype(np.float32),
-        spacing=tube.spacing,
-        cortex=tube.cortex,
-        fill=tube.fill,
+        half_height=(tube.half_height * (1 + f.callus_gain * bump)).astype(np.float32),
+        half_width=(tube.half_width * (1 + 0.8 * min(1.0, 2 * f.callus_gain) * bump)).astype(
+            np.float32
+        ),
+        density=(tube.density * bone * (1 + 0.5 * min(1.0, 2 * f.callus_gain) * bump)).astype(
+            np.float32
+        ),
     )
-    return Rib(rib.side, rib.number, rib.angle, broken)
 
 
 def ribs(habitus: Habitus, lesions: Lesions, rng: np.random.Generator) -> list[Rib]:
     """All 24 ribs, fractures included."""
     cage = [_rib(n, side, habitus, rng) for side in SIGN for n in range(1, 13)]
     broken = {(f.side, f.rib): f for f in lesions.fractures}
-    return [
-        break_rib(rib, broken[rib.side, rib.number]) if (rib.side, rib.number) in broken else rib
-        for rib in cage
-    ]
+    out = []
+    for rib in cage:
+        fracture = broken.get((rib.side, rib.number))
+        if fracture:
+            node = int(np.argmin(np.abs(rib.angle - fracture.angle)))
+            rib = replace(rib, tube=break_tube(rib.tube, node, fracture))
+        out.append(rib)
+    return out
 
 
-def clavicle(side: Side, habitus: Habitus, rng: np.random.Generator) -> Tube:
-    """One collar bone, as an S-shaped tube."""
+def cartilage(rib: Rib, habitus: Habitus, rng: np.random.Generator) -> Tube:
+    """The cartilage from a rib's end to the sternum: faint, with patches of lime in the old."""
+    n = 90
+    end, lime = rib.tube.centre[-1], rng.uniform(0, 0.22) * (rng.random() < 0.5)
+    t = np.linspace(0, 1, n, dtype=np.float32)[:, None]
+    goal = np.array([SIGN[rib.side] * 16, min(end[1] - 4, end[1] * 0.55 - 10), end[2] + 12])
+    sag = np.array([0, 10 if rib.number > 4 else 3, 4])
+    axis = (end + (goal - end) * t + sag * (4 * t * (1 - t))).astype(np.float32)
+    along = unit(np.gradient(axis, axis=0))
+    front = np.tile(np.array([0, 0, 1], np.float32), (n, 1))
+    front = unit(front - (front * along).sum(1, keepdims=True) * along)
+    patches = np.convolve(rng.random(n + 14), np.ones(15) / 15, "valid")
+    density = habitus.bone_density * (0.04 + lime * np.clip(8 * (patches - 0.5), 0, 1))
+    return Tube(
+        centre=axis,
+        across=cross(along, front),
+        through=front,
+        half_height=np.full(n, 6.0, np.float32),
+        half_width=np.full(n, 4.0, np.float32),
+        density=density.astype(np.float32),
+        spacing=float(np.linalg.norm(axis[1] - axis[0])),
+        cortex=1.2,
+        fill=0.3,
+    )
+
+
+def clavicle(side: Side, habitus: Habitus, lesions: Lesions, rng: np.random.Generator) -> Tube:
+    """One collar bone, as an S-shaped tube, with its fracture."""
     n = NODES // 2
     t = np.linspace(0, 1, n)
-    y = rng.uniform(-140, -122) * habitus.height + 6 * np.sin(2 * np.pi * t)
-    y = y - 18 * t + rng.uniform(-4, 4) * t
+    y = rng.uniform(-122, -104) * habitus.height + 6 * np.sin(2 * np.pi * t)
+    y = y - 20 * t + rng.uniform(-4, 4) * t
     axis = np.stack(
-        [SIGN[side] * (14 + 118 * habitus.width * t), y, 70 * habitus.depth * (1 - 1.1 * t)], 1
+        [SIGN[side] * (16 + 126 * habitus.width * t), y, 70 * habitus.depth * (1 - 1.1 * t)], 1
     ).astype(np.float32)
     along = unit(np.gradient(axis, axis=0))
     front = np.tile(np.array([0, 0, 1], np.float32), (n, 1))
     front = unit(front - (front * along).sum(1, keepdims=True) * along)
-    return Tube(
+    tube = Tube(
         centre=axis,
-        across=np.cross(along, front).astype(np.float32),
+        across=cross(along, front),
         through=front,
-        half_height=(6 * (1 + 0.25 * np.abs(2 * t - 1))).astype(np.float32),
-        half_width=np.full(n, 6, np.float32),
-        density=np.full(n, habitus.bone_density, np.float32),
+        half_height=(5.6 * (1 + 0.35 * (2 * t - 1) ** 2)).astype(np.float32),
+        half_width=np.full(n, 5.5, np.float32),
+        density=(habitus.bone_density * sigmoid((1 - t) * 60) * 1.0).astype(np.float32),
         spacing=float(np.linalg.norm(axis[1] - axis[0])),
         cortex=1.3,
         fill=0.22,
     )
-
-
-def bone_path(cage: list[Rib], habitus: Habitus, size: int, rng: np.random.Generator) -> Array:
-    """Path length (mm) of bone through every pixel: ribs, collar bones, spine, scapulae."""
-    image = np.zeros((size, size), np.float32)
-    around = max(14, round(22 * size / 512))
-    for rib in cage:
-        rib.tube.splat(image, habitus, around, rng.random())
-    for side in SIGN:
-        clavicle(side, habitus, rng).splat(image, habitus, around, rng.random())
-    image = blur(image, 0.8 * size / 512 + 0.25)
-    return image + _spine_and_scapulae(Grid.over(size, habitus), habitus)
-
-
-def _spine_and_scapulae(grid: Grid, habitus: Habitus) -> Array:
-    bone = np.zeros((grid.size, grid.size), np.float32)
-    middle = _columns(grid, 0, 34)
-    bone[:, middle] += _spine(grid.x[:, middle] / BACK, grid.y[:, middle] / BACK, habitus)
-    for sign in SIGN.values():
-        # a blade with a denser rim
-        reach = _columns(grid, sign * 140 * habitus.width, 75)
-        x, y = grid.x[:, reach], grid.y[:, reach]
-        u = (x - sign * 140 * habitus.width + sign * 0.25 * (y + 60)) / 26
-        v = (y + 58 * habitus.height) / 62
-        q = 1 - u * u - v * v
-        blade = 1.5 * sigmoid(q * 9) + 1.6 * np.exp(-((q / 0.12) ** 2)) * sigmoid(-sign * u * 4)
-        bone[:, reach] += habitus.bone_density * blade
-    return bone
-
-
-def _columns(grid: Grid, x: float, reach: float) -> slice:
-    """The film's columns that lie within ``reach`` mm of ``x`` anywhere along their height."""
-    near = np.flatnonzero((np.abs(grid.x - np.float32(x)) < reach * 1.3).any(0))
-    return slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 0)
-
-
-def _spine(x: Array, y: Array, habitus: Habitus) -> Array:
-    pitch = 22 * habitus.height
-    phase = ((y + 165) / pitch) % 1
-    body = sigmoid((16 - np.abs(x)) * 1.2) * (1 + 0.6 * np.exp(-(((np.abs(x) - 15.5) / 1.3) ** 2)))
-    plates = sigmoid((0.43 - np.abs(phase - 0.5)) * 26.4)
-    plates *= 1 + 0.7 * np.exp(-(((np.abs(phase - 0.5) - 0.40) * 14.7) ** 2))
-    pedicles = np.exp(-(((np.abs(x) - 9) / 3.2) ** 2) - (((phase - 0.35) * 22 / 4.0) ** 2))
-    return np.asarray(habitus.bone_density * (4.5 * body * plates + 5 * pedicles), np.float32)
+    for fracture in lesions.clavicles:
+        if fracture.side is side:
+            tube = break_tube(tube, round(fracture.along * (n - 1)), fracture)
+    return tube
 
 
 def rib_track(rib: Rib, habitus: Habitus, size: int, step: int = 5) -> Array:

@@ -13,11 +13,14 @@ CLASSES = {
     "pleural_effusion": 2,
     "pneumothorax": 2,
     "nodule": 3,
-    "fracture": 6,
+    "lung_opacity": 2,
+    "atelectasis": 2,
+    "support_devices": 1,
+    "fracture": 7,
 }
 
 # what the token of a proposal is taught to tell, and how many answers each has
-ATTRIBUTES = {"rib": 12, "region": 3, "kind": 3, "side": 2, "zone": 3}
+ATTRIBUTES = {"rib": 12, "region": 3, "kind": 4, "side": 2, "zone": 3, "bone": 2}
 
 
 @strict

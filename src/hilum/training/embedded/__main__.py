@@ -15,15 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 # Far from any seed a person would type, so that no film of a demo or a test was trained on.
 FIRST_SEED = 10**9
-SHARDS = {"crowded": 60, "single": 16, "standard": 44, "held_out": 5}
-ROUNDS = 5  # how often each standard film is encoded for the decoder, all but once augmented
+SHARDS = {"crowded": 84, "single": 24, "standard": 60, "held_out": 6}
+ROUNDS = 3  # how often each standard film is encoded for the decoder, all but once augmented
 
 
 def main(
     out: Annotated[
         Path, typer.Option(help="folder of the run: films, checkpoints, logs, reader")
     ] = Path("runs/embedded"),
-    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 10500,
+    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 9000,
     decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 2000,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,
     seed: Annotated[int, typer.Option(help="seed of the weights and of the films' order")] = 0,

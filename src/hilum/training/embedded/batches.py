@@ -20,14 +20,24 @@ from hilum.training.embedded.shards import Shards
 
 STRIDE = 8
 # Spread of a heatmap's peak, in cells: small lesions are points, large ones are places.
-SPREAD = (2.5, 2.5, 2.5, 1.0, 1.0)
+SPREAD = {
+    "cardiomegaly": 2.5,
+    "pleural_effusion": 2.5,
+    "pneumothorax": 2.5,
+    "nodule": 1.0,
+    "lung_opacity": 2.0,
+    "atelectasis": 1.5,
+    "support_devices": 2.5,
+    "fracture": 1.0,
+}
+_REACH = [SPREAD[name] for name in CLASSES]
 
 
 @dataclass
 class Batch:
     """Tensors of one step of the encoder.
 
-    ``places`` (N, 10): film, cell, class, log half-width, log half-height (in cells), attributes
+    ``places`` (N, 11): film, cell, class, log half-width, log half-height (in cells), attributes
     (-1 where it has none). ``rib_cells`` (K, 4): film, channel, row, column that a rib's axis
     crosses.
     """
@@ -129,7 +139,7 @@ def _place(
     if not (0 <= column < cells and 0 <= line < cells):
         return None
     kind = int(row[0])
-    reach = SPREAD[kind]
+    reach = _REACH[kind]
     xs = np.exp(-((np.arange(cells) - u) ** 2) / (2 * reach**2))
     ys = np.exp(-((np.arange(cells) - v) ** 2) / (2 * reach**2))
     np.maximum(heat[kind], ys[:, None] * xs[None, :], out=heat[kind], casting="unsafe")

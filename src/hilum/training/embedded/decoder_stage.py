@@ -39,11 +39,14 @@ DROPOUT, NOISE = 0.1, 0.25
 CHECK_EVERY = 250
 # How much each finding's answer counts: the harder, the more.
 WEIGHTS = {
-    "cardiomegaly": 0.1,
-    "pleural_effusion": 0.1,
-    "pneumothorax": 0.1,
-    "nodule": 0.25,
-    "fracture": 0.45,
+    "cardiomegaly": 0.06,
+    "pleural_effusion": 0.06,
+    "pneumothorax": 0.06,
+    "nodule": 0.15,
+    "lung_opacity": 0.12,
+    "atelectasis": 0.12,
+    "support_devices": 0.03,
+    "fracture": 0.4,
 }
 
 

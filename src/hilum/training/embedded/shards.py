@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.findings import Displacement, Instance, Region, Side, Stage
+from hilum.findings import Bone, Displacement, Instance, Region, Side, Stage
 from hilum.language.template import sentence
 from hilum.models.embedded.configuration import CLASSES
 from hilum.phantom.corpus import workers
@@ -37,7 +37,9 @@ KINDS: list[tuple[Displacement | None, Stage | None]] = [
     (Displacement.DISPLACED, Stage.ACUTE),
     (Displacement.NONDISPLACED, Stage.ACUTE),
     (None, Stage.HEALING),
+    (None, Stage.OLD),
 ]
+BONES: list[Bone | None] = [Bone.RIB, Bone.CLAVICLE]
 
 
 def entry(film: Film) -> dict[str, Any]:
@@ -78,6 +80,7 @@ def _row(kind: int, instance: Instance) -> list[float]:
         appearance,
         _number(SIDES, instance.side),
         _number(ZONES, instance.region),
+        _number(BONES, instance.bone),
     ]
 
 

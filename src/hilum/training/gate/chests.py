@@ -11,13 +11,15 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from hilum.phantom import anatomy, skeleton, tissue
+from hilum.phantom import anatomy, film, skeleton, tissue
 from hilum.phantom.findings import Lesions, Prevalence, draw_lesions
 from hilum.phantom.physics import Array, blur
 from hilum.phantom.tube import Tube
 from hilum.training.gate.shapes import Canvas, rod
 
-SICK = Prevalence(cardiomegaly=0.4, effusion=0.5, pneumothorax=0.2, nodule=0.3, fracture=0.0)
+SICK = Prevalence(
+    cardiomegaly=0.4, effusion=0.5, pneumothorax=0.2, nodule=0.3, fracture=0.0, clavicle=0.0
+)
 
 
 def habitus(rng: np.random.Generator) -> anatomy.Habitus:
@@ -27,7 +29,7 @@ def habitus(rng: np.random.Generator) -> anatomy.Habitus:
         drawn,
         cardiothoracic=float(rng.uniform(0.36, 0.66)),
         dome=float(rng.uniform(50, 118)) * drawn.height,
-        mediastinum=float(rng.uniform(22, 44)),
+        mediastinum=float(rng.uniform(0.8, 1.7)),
         bone_density=float(rng.uniform(0.6, 1.8)),
     )
 
@@ -37,9 +39,10 @@ def frontal(rng: np.random.Generator, size: int) -> Canvas:
     who = habitus(rng)
     lesions = draw_lesions(rng, SICK, (who.width, who.height))
     cage = skeleton.ribs(who, lesions, rng)
+    clavicles = {side: skeleton.clavicle(side, who, lesions, rng) for side in anatomy.SIGN}
     canvas = Canvas(
-        water=tissue.soft_tissue(anatomy.Grid.over(size, who), who, lesions, rng).water,
-        bone=skeleton.bone_path(cage, who, size, rng),
+        water=tissue.soft_tissue(size, who, lesions, rng, rng).water,
+        bone=film.bone_path(cage, clavicles, who, size, rng),
     )
     _whiten_lungs(canvas, rng)
     _cut_shoulders(canvas, who, rng)
@@ -60,7 +63,7 @@ def lateral(rng: np.random.Generator, size: int) -> Canvas:
     turn = front * (np.pi / 2 + rng.uniform(-0.2, 0.2))
     bone = np.zeros((size, size), np.float32)
     for rib in skeleton.ribs(who, Lesions(), rng):
-        _turned(rib.tube, turn).splat(bone, who, 14, rng.random())
+        _turned(rib.tube, turn).splat(bone, who, rng.random())
     bone = blur(bone, 0.8 * size / 512 + 0.25)
     grid = anatomy.Grid.over(size, who)
     x, y = (a * np.float32(front) if i == 0 else a for i, a in enumerate(grid.at(tissue.SOFT)))
