@@ -347,6 +347,28 @@ def test_the_patients_left_is_the_pictures_right_in_the_header_too() -> None:
     assert film.tracks[Side.LEFT, 6][:, 0].mean() > 64
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_side_view_is_a_second_view_of_its_study(format: Format, tmp_path: Path) -> None:
+    make_corpus(tmp_path, 2, SEED, SIZE, format, processes=1, lateral=True)
+    for row in rows(tmp_path):
+        (side,) = row["views"]
+        assert side["position"] == "LL"
+        assert (tmp_path / side["path"]).is_file()
+    if format == "dicom":
+        studies = list(imaging.scan([tmp_path]))
+        assert [len(files.paths) for files in studies] == [2, 2]
+        positions = {v.position for files in studies for v in imaging.load(files).views}
+        assert positions == {"PA", "LL"}
+
+
+def test_without_side_views_the_films_are_the_same(
+    corpora: dict[Format, Path], tmp_path: Path
+) -> None:
+    make_corpus(tmp_path, 1, SEED, SIZE, "dicom", processes=1, lateral=True)
+    name = "phantom-4-00000.dcm"
+    assert (tmp_path / name).read_bytes() == (corpora["dicom"] / name).read_bytes()
+
+
 def test_a_row_of_truth_needs_no_file() -> None:
     film = simulate(0, 0, 128)
     row = truth_row(film, "a", "b")

@@ -35,8 +35,8 @@ from hilum.phantom.findings import (
 from hilum.phantom.physics import FIELD
 
 N = FindingName
-NONE = Prevalence(0, 0, 0, 0, 0)
-ALL = Prevalence(1, 1, 1, 1, 1, nodules=(2, 3), fractures=(8, 8))
+NONE = Prevalence(*[0.0] * 9)
+ALL = Prevalence(*[1.0] * 9, nodules=(2, 3), fractures=(8, 8), several=1)
 SIZE = 192
 
 
@@ -145,11 +145,14 @@ def test_one_patient_has_the_same_lesions_at_every_size() -> None:
 @pytest.mark.parametrize(
     ("name", "prevalence", "least", "times"),
     [
-        (N.FRACTURE, replace(NONE, fracture=1), 1.0, 5),
+        (N.FRACTURE, replace(NONE, fracture=1, several=0), 1.0, 5),
         (N.NODULE, replace(NONE, nodule=1), 10.0, 50),
         # large ones change the film's range of grey levels, as on a real console
-        (N.PLEURAL_EFFUSION, replace(NONE, effusion=1), 100.0, 10),
-        (N.PNEUMOTHORAX, replace(NONE, pneumothorax=1), 50.0, 4),
+        (N.PLEURAL_EFFUSION, replace(NONE, effusion=1), 100.0, 3),
+        (N.PNEUMOTHORAX, replace(NONE, pneumothorax=1), 50.0, 2),
+        (N.LUNG_OPACITY, replace(NONE, opacity=1), 20.0, 8),
+        (N.ATELECTASIS, replace(NONE, atelectasis=1), 20.0, 20),
+        (N.FRACTURE, replace(NONE, clavicle=1), 1.0, 5),
     ],
 )
 def test_a_lesion_changes_its_box_and_next_to_nothing_else(
@@ -169,23 +172,30 @@ def test_a_lesion_changes_its_box_and_next_to_nothing_else(
             assert box[y, x]
             continue
         assert lesion.side
+        if lesion.bone is Bone.CLAVICLE:
+            assert box[max(0, y - 12) : y + 13, max(0, x - 12) : x + 13].any()
+            continue
         track = film.tracks[lesion.side, lesion.ribs[0]]  # a displaced rib has moved beyond its box
         assert np.hypot(*(track[:, :2] - (x, y)).T).min() * film.mm_per_pixel < 12
 
 
 def test_a_displaced_fracture_is_plainer_than_one_that_is_not() -> None:
-    seen: dict[Displacement | None, list[float]] = {d: [] for d in (*Displacement, None)}
+    kinds = (*Displacement, Stage.HEALING, Stage.OLD)
+    seen: dict[Displacement | Stage | None, list[float]] = {d: [] for d in kinds}
     for index in range(6):
         film, twin = (
-            simulate(31, index, 256, replace(NONE, fracture=1, fractures=(8, 8)), hide)
+            simulate(31, index, 256, replace(NONE, fracture=1, fractures=(8, 8), several=1), hide)
             for hide in (False, True)
         )
         change = np.abs(film.pixels.astype(float) - twin.pixels)
         for _, lesion in instances(film, N.FRACTURE):
-            seen[lesion.displacement].append(change[inside(lesion, change.shape)].mean())
-    moved, still, callus = (float(np.median(seen[d])) for d in (*Displacement, None))
+            seen[lesion.displacement or lesion.stage].append(
+                change[inside(lesion, change.shape)].mean()
+            )
+    moved, still, callus, bent = (float(np.median(seen[d])) for d in kinds)
     assert moved > 1.5 * still
     assert callus > 1.5 * still
+    assert bent > still
 
 
 def test_a_film_without_lesions_is_its_own_twin() -> None:
@@ -224,11 +234,12 @@ def test_every_simulated_finding_is_listed_once_and_a_child_with_its_parent(
 def test_every_box_lies_on_the_film_and_is_no_sliver(crowded: list[Film]) -> None:
     assert sum(len(instances(film)) for film in crowded) > 100
     for film in crowded:
-        for _, instance in instances(film):
+        for name, instance in instances(film):
             x0, y0, x1, y1 = corners(instance)
             assert 0 <= x0 < x1 <= SIZE - 1
             assert 0 <= y0 < y1 <= SIZE - 1
-            assert min(x1 - x0, y1 - y0) * film.mm_per_pixel > 8
+            thinnest = 4 if name is N.ATELECTASIS else 8
+            assert min(x1 - x0, y1 - y0) * film.mm_per_pixel > thinnest
 
 
 def test_the_patients_left_is_the_pictures_right(crowded: list[Film]) -> None:
@@ -236,7 +247,7 @@ def test_the_patients_left_is_the_pictures_right(crowded: list[Film]) -> None:
     sides = set()
     for film in crowded:
         for name, instance in instances(film):
-            if name is N.CARDIOMEGALY:
+            if name in (N.CARDIOMEGALY, N.SUPPORT_DEVICES):
                 assert instance.side is None
                 continue
             assert instance.box is not None
@@ -248,6 +259,10 @@ def test_the_patients_left_is_the_pictures_right(crowded: list[Film]) -> None:
 def test_a_fracture_lies_on_the_rib_and_in_the_region_it_names(crowded: list[Film]) -> None:
     for film in crowded:
         for _, fracture in instances(film, N.FRACTURE):
+            if fracture.bone is Bone.CLAVICLE:
+                assert not fracture.ribs
+                assert fracture.region is None
+                continue
             assert fracture.bone is Bone.RIB
             assert fracture.side
             assert fracture.region
@@ -267,6 +282,7 @@ def test_kinds_of_fracture_say_what_a_radiologist_would(crowded: list[Film]) -> 
         (Displacement.DISPLACED, Stage.ACUTE),
         (Displacement.NONDISPLACED, Stage.ACUTE),
         (None, Stage.HEALING),
+        (None, Stage.OLD),
     }
 
 
@@ -309,8 +325,8 @@ def test_an_enlarged_heart_is_wider_than_any_normal_one() -> None:
         habitus = anatomy.Habitus.draw(rng, cardiomegaly=False)
         cage = skeleton.ribs(habitus, Lesions(), rng)
         xs = np.concatenate([skeleton.rib_track(rib, habitus, 128)[:, 0] for rib in cage])
-        grid = anatomy.Grid.over(128, habitus)
-        columns = tissue.soft_tissue(grid, habitus, Lesions(), rng).heart.any(0)
+        soft = tissue.soft_tissue(128, habitus, Lesions(), rng, rng)
+        columns = soft.masks["heart"].any(0)
         normal.append((np.ptp(np.flatnonzero(columns))) / np.ptp(xs))
     assert max(normal) < 0.46 < min(large)
 
@@ -379,6 +395,41 @@ def test_any_size_gives_a_film_of_12_bits(size: int, prevalence: Prevalence) -> 
 
 def test_a_film_has_a_bright_spine_dark_lungs_and_dark_air_beside_the_patient() -> None:
     film = np.mean([simulate(8, i, 128, NONE).pixels for i in range(6)], 0)
-    spine, lung, air = film[60:110, 60:68], film[40:70, 34:46], film[60:110, :4]
+    spine, lung, air = film[60:110, 60:68], film[40:70, 34:46], film[112:, :4]
     assert spine.mean() > lung.mean() + 1000
     assert air.mean() < 300
+
+
+# -- from the side --------------------------------------------------------------------------------
+
+
+def test_the_side_view_is_of_the_same_patient_and_gives_no_boxes() -> None:
+    for index in range(4):
+        front, side = (simulate(51, index, SIZE, CROWDED, position=p) for p in ("PA", "LL"))
+        assert same_truth(front.findings, side.findings)
+        assert not [i for _, i in instances(side) if i.box]
+        assert side.pixels.dtype == np.uint16
+        assert side.mm_per_pixel == front.mm_per_pixel
+        assert side.pixels.tobytes() != front.pixels.tobytes()
+
+
+def test_from_the_side_the_chest_is_narrower_and_one_field() -> None:
+    """No bright column in the middle, and air on both sides where the front view has ribs."""
+    front, side = (
+        np.mean([simulate(8, i, 128, NONE, position=p).pixels for i in range(8)], 0)
+        for p in ("PA", "LL")
+    )
+    middle, beside = np.s_[45:75, 60:68], np.s_[45:75, 46:54]
+    assert front[middle].mean() > front[beside].mean() + 1000
+    assert abs(side[middle].mean() - side[beside].mean()) < 500
+    assert side[100:, :16].mean() < 300
+
+
+def test_devices_are_seen_and_told() -> None:
+    worn, plain = replace(NONE, devices=1), NONE
+    for index in range(10):
+        with_one, without = (simulate(61, index, 256, p) for p in (worn, plain))
+        ((_, device),) = instances(with_one, N.SUPPORT_DEVICES)
+        assert not instances(without)
+        change = np.abs(with_one.pixels.astype(float) - without.pixels)
+        assert change[inside(device, change.shape, grow=2)].max() > 60

@@ -24,6 +24,9 @@ def phantom(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same films.")] = 0,
     size: Annotated[int, typer.Option("--size", min=128, max=4096, help="Side in pixels.")] = 1024,
     format: Annotated[FilmFormat, typer.Option("--format", help="File format.")] = FilmFormat.DICOM,
+    lateral: Annotated[
+        bool, typer.Option("--lateral", help="Each chest from the side too.")
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a core.")] = 0,
 ) -> None:
     """Simulate chest radiographs with known findings, as DICOM or PNG, with their truth.
@@ -42,6 +45,13 @@ def phantom(
     console = Console(stderr=True)
     steps = iter(track(range(n), "simulating", console=console, transient=True))
     truth = make_corpus(
-        folder, n, seed, size, format.value, workers or None, progress=lambda: next(steps, None)
+        folder,
+        n,
+        seed,
+        size,
+        format.value,
+        workers or None,
+        progress=lambda: next(steps, None),
+        lateral=lateral,
     )
-    print(f"{n} films and {truth}")
+    print(f"{2 * n if lateral else n} films and {truth}")

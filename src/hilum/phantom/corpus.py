@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from hilum.codes import Code, HilumError
 from hilum.language import write
 from hilum.phantom.dicom import MODEL_NAME, to_dicom
-from hilum.phantom.film import Film, simulate
+from hilum.phantom.film import Film, Position, simulate
 
 Format = Literal["dicom", "png"]
 TRUTH = "truth.jsonl"
@@ -38,8 +38,11 @@ def make_corpus(
     format: Format = "dicom",
     processes: int | None = None,
     progress: Callable[[], object] = lambda: None,
+    lateral: bool = False,
 ) -> Path:
     """Write ``n`` phantoms and their truth into ``folder``; returns the path of truth.jsonl.
+
+    ``lateral``: each chest from the side too, as a second view of its study.
 
     The same seed gives the same bytes on one machine, whatever ``processes`` is. truth.jsonl is
     written last and in one piece, so a folder with it is complete. Raises ``output_unwritable``.
@@ -47,7 +50,14 @@ def make_corpus(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / TRUTH).unlink(missing_ok=True)
-        jobs = (range(n), repeat(folder), repeat(seed), repeat(size), repeat(format))
+        jobs = (
+            range(n),
+            repeat(folder),
+            repeat(seed),
+            repeat(size),
+            repeat(format),
+            repeat(lateral),
+        )
         rows = []
         for row in _in_order(processes or max(1, min(workers(), n)), *jobs):
             rows.append(json.dumps(row, ensure_ascii=False))
@@ -69,15 +79,32 @@ def _in_order(processes: int, *jobs: Any) -> Iterator[dict[str, Any]]:
         yield from pool.map(_write_one, *jobs, chunksize=4)
 
 
-def _write_one(index: int, folder: Path, seed: int, size: int, format: Format) -> dict[str, Any]:
-    film = simulate(seed, index, size)
+def _write_one(
+    index: int, folder: Path, seed: int, size: int, format: Format, lateral: bool
+) -> dict[str, Any]:
     name = f"phantom-{seed}-{index:05d}"
-    path = folder / f"{name}.{'dcm' if format == 'dicom' else 'png'}"
+    film = simulate(seed, index, size)
+    row = truth_row(film, _save(film, folder, name, index, format, "PA"), name)
+    if lateral:
+        side = simulate(seed, index, size, position="LL")
+        row["views"] = [
+            {"path": _save(side, folder, f"{name}-lateral", index, format, "LL"), "position": "LL"}
+        ]
+    return row
+
+
+def _save(
+    film: Film, folder: Path, stem: str, index: int, format: Format, position: Position
+) -> str:
+    """Write one film; its file's name."""
+    path = folder / f"{stem}.{'dcm' if format == 'dicom' else 'png'}"
     if format == "dicom":
-        to_dicom(film, name, inverted=index % 2 == 1).save_as(path, enforce_file_format=True)
+        name = stem.removesuffix("-lateral")
+        ds = to_dicom(film, name, inverted=index % 2 == 1, position=position)
+        ds.save_as(path, enforce_file_format=True)
     else:
         _to_png(film, path)
-    return truth_row(film, path.name, name)
+    return path.name
 
 
 def _to_png(film: Film, path: Path) -> None:

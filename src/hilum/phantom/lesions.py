@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
 from hilum.phantom.anatomy import SIGN, Habitus, sigmoid
 from hilum.phantom.findings import Band, Effusion, Nodule, Opacity, Pneumothorax
 from hilum.phantom.physics import Array, blur
 
+_CLOUD = 200  # a consolidation's texture is drawn at this size, whatever the film's
 _OPEN = 55.0  # a pneumothorax thins out below this height
 
 
@@ -58,9 +60,9 @@ def balls(x: Array, y: Array, nodules: tuple[Nodule, ...]) -> Array:
 
 def opacity(x: Array, y: Array, lesion: Opacity, rng: np.random.Generator) -> Array:
     """Share of air that a consolidation has filled: a cloud with ragged edges."""
-    n = x.shape[0]
-    noise = rng.standard_normal((n, n), dtype=np.float32)
-    cloud = blur(noise, n / 100) * (n / 28) + blur(noise, n / 36) * (n / 10)
+    noise = rng.standard_normal((_CLOUD, _CLOUD), dtype=np.float32)
+    cloud = blur(noise, _CLOUD / 100) * (_CLOUD / 28) + blur(noise, _CLOUD / 36) * (_CLOUD / 10)
+    cloud = cv2.resize(cloud, x.shape[::-1], interpolation=cv2.INTER_LINEAR)
     c, s = math.cos(lesion.turn), math.sin(lesion.turn)
     u, v = x - lesion.x, y - lesion.y
     u, v = (u * c + v * s) / lesion.reach[0], (v * c - u * s) / lesion.reach[1]
