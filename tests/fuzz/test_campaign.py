@@ -24,6 +24,7 @@ def pool() -> Iterator[Pool]:
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_mutated_films_get_a_line_each(pool: Pool, tmp_path: Path, name: str) -> None:
+    campaign.lay_out(tmp_path)
     for content in SEEDS[name]:
         (tmp_path / "whole").write_bytes(content)
         assert campaign._read(pool, tmp_path / "whole") == "read"
