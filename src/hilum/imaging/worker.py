@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import traceback
@@ -76,6 +77,10 @@ def guarded(seconds: float) -> Iterator[None]:
     if sys.platform == "linux":  # no request comes now: SIGIO means that the parent is gone
         fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
+        ended = select.poll()
+        ended.register(0, 0)
+        if ended.poll(0):  # it was gone before that, and no signal will come
+            signal.raise_signal(signal.SIGIO)
     try:
         yield
     finally:
