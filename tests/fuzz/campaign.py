@@ -11,6 +11,7 @@ children fared: crashes, time-outs, memory. Last line: JSON. The default suite r
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import json
 import sys
@@ -30,7 +31,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, ge
 from benchmarks import films
 from hilum import imaging
 from hilum.codes import Code, HilumError
-from hilum.imaging import children
+from hilum.imaging import children, volume
 from hilum.imaging.children import Limits, Pool
 from hilum.imaging.decode import DECODERS
 
@@ -63,6 +64,18 @@ def archive() -> bytes:
         packed.writestr("A/IM1", dicom(ExplicitVRLittleEndian, 12))
         packed.writestr("A/IM2", raster("PNG", 8))
     return out.getvalue()
+
+
+def nifti() -> bytes:
+    """A small volume, tilted, with a slope and an intercept."""
+    import nibabel
+
+    tilted = np.array([[-2, 0, 0, 9], [0, 3, 0.1, 9], [0, -0.2, 4, 9], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(
+        films.levels(12, rows=20, columns=24 * 9).reshape(20, 24, 9), tilted
+    )
+    image.header.set_slope_inter(2, -1024)
+    return bytes(image.to_bytes())
 
 
 LISTED = ("A/IM1", "A/IM2", "B/IM3")
@@ -112,6 +125,7 @@ def seeds() -> dict[str, list[bytes]]:
     for form in ("PNG", "JPEG", "TIFF"):
         found[form] = [raster(form, bits) for bits in ((8,) if form == "JPEG" else (8, 16))]
     found["zip"], found["DICOMDIR"] = [archive()], [directory()]
+    found["NIfTI"], found["NIfTI, gzip"] = [nifti()], [gzip.compress(nifti())]
     return found
 
 
@@ -173,10 +187,16 @@ CHANGES: list[Callable[[bytearray, int, Rng], None]] = [
 ]  # fmt: skip
 
 
-def run(pool: Pool, contents: list[bytes], count: int, seed: int, folder: Path) -> Counter[str]:
+NAMES = {"NIfTI": "volume.nii", "NIfTI, gzip": "volume.nii.gz"}
+"""What a volume's file must be called; a film may be called anything."""
+
+
+def run(
+    pool: Pool, contents: list[bytes], count: int, seed: int, folder: Path, name: str = "film"
+) -> Counter[str]:
     """Read ``count`` mutated files; the outcomes. Anything but a view or a code is an error."""
     rng, outcomes = np.random.default_rng(seed), Counter[str]()
-    path = folder / "film"
+    path = folder / name
     lay_out(folder)
     for index in range(count):
         path.write_bytes(mutated(contents[index % len(contents)], rng))
@@ -188,6 +208,10 @@ def run(pool: Pool, contents: list[bytes], count: int, seed: int, folder: Path) 
 
 
 def _read(pool: Pool, path: Path) -> str:
+    if path.name in NAMES.values():
+        with mock.patch.object(children, "_pool", pool):
+            assert volume.load(path).slices(count=2).dtype == np.uint8
+        return "read"
     identity = pool.ask("identify", path)["identity"]
     if identity["archive"] or identity["directory"]:
         return _read_all(pool, path)
@@ -226,7 +250,8 @@ def main() -> None:
     for name in args.only or table:
         pool, begun = Pool(1, Limits(seconds=args.seconds)), time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            outcomes = run(pool, table[name], args.count, args.seed, Path(folder))
+            film = NAMES.get(name, "film")
+            outcomes = run(pool, table[name], args.count, args.seed, Path(folder), film)
         pool.close()
         died = {code: pool.deaths[code] for code in (Code.DECODER_DIED, Code.DECODER_TOO_SLOW)}
         died[Code.TOO_MANY_PIXELS] = pool.deaths[Code.TOO_MANY_PIXELS]

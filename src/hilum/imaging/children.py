@@ -89,6 +89,16 @@ def read(path: Path) -> tuple[View, Context]:
     return _shared().read(path) if _posix() else film.read(path)
 
 
+def nifti(path: Path, most: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """:func:`hilum.imaging.nifti.read` in a child, contiguous; raises also as :func:`read`."""
+    if not _posix():
+        from hilum.imaging import nifti
+
+        voxels, affine = nifti.read(path, most)
+        return np.ascontiguousarray(voxels), affine
+    return _shared().nifti(path, most)
+
+
 class ChildDiedError(Exception):
     """A child that ended instead of answering; ``status`` is its exit status, or -signal."""
 
@@ -212,6 +222,11 @@ class Pool:
         """As the module's :func:`read`."""
         answer, arrays = self._ask("read", path)
         return _unpacked(answer, arrays, path)
+
+    def nifti(self, path: Path, most: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """As the module's :func:`nifti`."""
+        answer, (voxels,) = self._ask("nifti", path, most=most)
+        return voxels, np.array(answer["affine"], np.float64)
 
     def close(self) -> None:
         """End every child, busy ones too; what is asked from now on is ``decoder_died``."""

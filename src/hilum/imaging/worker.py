@@ -99,6 +99,10 @@ def respond(request: dict[str, Any], memory: int) -> Answer:
                 return {"contents": film.contents(path)}
             case "header":
                 return {"header": film.header(path, request["keywords"])}
+            case "nifti":
+                from hilum.imaging import nifti
+
+                return pack_volume(*nifti.read(path, request["most"]), memory)
             case _:
                 return pack(*film.read(path), memory)
     except HilumError as error:
@@ -123,6 +127,14 @@ def pack(view: View, context: Context, memory: int) -> Answer:
         "context": context.model_dump(mode="json"),
         "arrays": [[array.dtype.str, array.shape] for array in arrays],
     }
+
+
+def pack_volume(voxels: NDArray[Any], affine: NDArray[Any], memory: int) -> Answer:
+    """A volume's voxels slice by slice, so that they are not held twice."""
+    at = 0
+    for one in voxels:
+        at += write(memory, np.ascontiguousarray(one), at)
+    return {"affine": affine.tolist(), "arrays": [[voxels.dtype.str, voxels.shape]]}
 
 
 def write(memory: int, array: NDArray[Any], at: int) -> int:
