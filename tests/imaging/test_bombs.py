@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
 import sys
 import zipfile
@@ -288,6 +289,20 @@ def test_a_tiff_bomb(tmp_path: Path, child: Child) -> None:
     (tmp_path / "bomb.tif").write_bytes(whole)
     assert refusal(tmp_path / "bomb.tif").code is Code.TOO_MANY_PIXELS
     capped(child, tmp_path / "bomb.tif", 150 * MIB)
+
+
+@pytest.mark.parametrize("magic", [b"\x89PNG\r\n\x1a\n", b"II*\0", bytes(128) + b"DICM"])
+def test_a_file_of_a_terabyte(tmp_path: Path, magic: bytes) -> None:
+    """Refused by its size, before its bytes are read for an id."""
+    path = tmp_path / "film"
+    path.write_bytes(magic)
+    try:
+        os.truncate(path, 1 << 40)  # a hole: it takes no room
+    except OSError:
+        pytest.skip("this file system has no such files")
+    (study,) = scan([path])
+    assert study.error is not None
+    assert study.error.code is Code.TOO_MANY_PIXELS
 
 
 # --- headers

@@ -294,7 +294,7 @@ class Pool:
         if child is not None:
             child.process.kill()
             child.end()
-        raise HilumError(Code.DECODER_DIED, path, "this process is ending")
+        raise HilumError(Code.DECODER_DIED, path, "its children were ended")
 
     def _release(self, child: Child, *, alive: bool = False) -> None:
         with self._lock:
