@@ -120,36 +120,35 @@ def plain(path: Path) -> np.ndarray:
 def one_thread(paths: list[Path], cores: list[int]) -> float:
     """Hilum in this thread and one child, both on the cores given; films a second."""
     os.sched_setaffinity(0, cores)
-    pool = fresh()
+    let_go()
     ours(paths[0])  # the child starts, on these cores
     begun = time.perf_counter()
     for path in paths:
         ours(path)
     seconds = time.perf_counter() - begun
-    pool()
+    let_go()
     return len(paths) / seconds
 
 
 def threads(paths: list[Path], cores: list[int]) -> float:
     """Hilum as a batch is read: a thread and a child for each core."""
     os.sched_setaffinity(0, cores)
-    pool = fresh()
+    let_go()
     with ThreadPoolExecutor(len(cores)) as workers:
         list(workers.map(ours, paths[: 2 * len(cores)]))
         begun = time.perf_counter()
         for _ in workers.map(ours, paths):
             pass
         seconds = time.perf_counter() - begun
-    pool()
+    let_go()
     return len(paths) / seconds
 
 
-def fresh() -> Callable[[], None]:
-    """Let go of the children of an earlier set of cores; what ends the next ones."""
+def let_go() -> None:
+    """End the children of an earlier set of cores; the next film starts new ones."""
     if children._pool is not None:
         children._pool.close()
         children._pool = None
-    return lambda: children._shared().close()
 
 
 def baseline(paths: list[Path], cores: list[int]) -> float:

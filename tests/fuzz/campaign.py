@@ -11,6 +11,7 @@ children fared: crashes, time-outs, memory. Last line: JSON. The default suite r
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import json
 import sys
@@ -20,13 +21,17 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from PIL import Image
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 
 from benchmarks import films
+from hilum import imaging
 from hilum.codes import Code, HilumError
+from hilum.imaging import children, volume
 from hilum.imaging.children import Limits, Pool
 from hilum.imaging.decode import DECODERS
 
@@ -61,6 +66,56 @@ def archive() -> bytes:
     return out.getvalue()
 
 
+def nifti() -> bytes:
+    """A small volume, tilted, with a slope and an intercept."""
+    import nibabel
+
+    tilted = np.array([[-2, 0, 0, 9], [0, 3, 0.1, 9], [0, -0.2, 4, 9], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(
+        films.levels(12, rows=20, columns=24 * 9).reshape(20, 24, 9), tilted
+    )
+    image.header.set_slope_inter(2, -1024)
+    return bytes(image.to_bytes())
+
+
+LISTED = ("A/IM1", "A/IM2", "B/IM3")
+
+
+def directory() -> bytes:
+    """A DICOMDIR of the films that :func:`lay_out` writes, with patient, study and series."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.FileSetID = "EXPORT"
+    ds.DirectoryRecordSequence = [
+        _record("PATIENT", PatientName="王^小明".encode("gb18030").decode("latin1")),
+        _record("STUDY", StudyInstanceUID="1.2.1"),
+        _record("SERIES", SeriesInstanceUID="1.2.1.1", Modality="CR"),
+        *(_record("IMAGE", ReferencedFileID=name.split("/")) for name in LISTED),
+    ]
+    out = io.BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def _record(kind: str, **elements: str | list[str]) -> Dataset:
+    record = Dataset()
+    record.OffsetOfTheNextDirectoryRecord = record.OffsetOfReferencedLowerLevelDirectoryEntity = 0
+    record.RecordInUseFlag, record.DirectoryRecordType = 0xFFFF, kind
+    for keyword, content in elements.items():
+        setattr(record, keyword, content)
+    return record
+
+
+def lay_out(folder: Path) -> None:
+    """Whole films where the DICOMDIR says they are."""
+    for name in LISTED:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(dicom(ExplicitVRLittleEndian, 12))
+
+
 def seeds() -> dict[str, list[bytes]]:
     """Small whole files by the name of what decodes them."""
     found = {
@@ -69,7 +124,8 @@ def seeds() -> dict[str, list[bytes]]:
     }
     for form in ("PNG", "JPEG", "TIFF"):
         found[form] = [raster(form, bits) for bits in ((8,) if form == "JPEG" else (8, 16))]
-    found["zip"] = [archive()]
+    found["zip"], found["DICOMDIR"] = [archive()], [directory()]
+    found["NIfTI"], found["NIfTI, gzip"] = [nifti()], [gzip.compress(nifti())]
     return found
 
 
@@ -131,10 +187,17 @@ CHANGES: list[Callable[[bytearray, int, Rng], None]] = [
 ]  # fmt: skip
 
 
-def run(pool: Pool, contents: list[bytes], count: int, seed: int, folder: Path) -> Counter[str]:
+NAMES = {"NIfTI": "volume.nii", "NIfTI, gzip": "volume.nii.gz"}
+"""What a volume's file must be called; a film may be called anything."""
+
+
+def run(
+    pool: Pool, contents: list[bytes], count: int, seed: int, folder: Path, name: str = "film"
+) -> Counter[str]:
     """Read ``count`` mutated files; the outcomes. Anything but a view or a code is an error."""
     rng, outcomes = np.random.default_rng(seed), Counter[str]()
-    path = folder / "film"
+    path = folder / name
+    lay_out(folder)
     for index in range(count):
         path.write_bytes(mutated(contents[index % len(contents)], rng))
         try:
@@ -145,13 +208,30 @@ def run(pool: Pool, contents: list[bytes], count: int, seed: int, folder: Path) 
 
 
 def _read(pool: Pool, path: Path) -> str:
-    if pool.ask("identify", path)["identity"]["archive"]:
-        for name in pool.ask("contents", path)["contents"]:
-            pool.read(path / name)
+    if path.name in NAMES.values():
+        with mock.patch.object(children, "_pool", pool):
+            assert volume.load(path).slices(count=2).dtype == np.uint8
         return "read"
+    identity = pool.ask("identify", path)["identity"]
+    if identity["archive"] or identity["directory"]:
+        return _read_all(pool, path)
     view, _ = pool.read(path)
     assert np.isfinite(view.pixels).all()
     assert view.display().dtype == np.uint8
+    return "read"
+
+
+def _read_all(pool: Pool, path: Path) -> str:
+    """Every film of an archive or a DICOMDIR, as ``hilum read`` does. Raises the first error."""
+    errors = []
+    with mock.patch.object(children, "_pool", pool):
+        for files in imaging.scan([path]):
+            try:
+                imaging.load(files)
+            except HilumError as error:
+                errors.append(error)
+    if errors:
+        raise errors[0]
     return "read"
 
 
@@ -170,7 +250,8 @@ def main() -> None:
     for name in args.only or table:
         pool, begun = Pool(1, Limits(seconds=args.seconds)), time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            outcomes = run(pool, table[name], args.count, args.seed, Path(folder))
+            film = NAMES.get(name, "film")
+            outcomes = run(pool, table[name], args.count, args.seed, Path(folder), film)
         pool.close()
         died = {code: pool.deaths[code] for code in (Code.DECODER_DIED, Code.DECODER_TOO_SLOW)}
         died[Code.TOO_MANY_PIXELS] = pool.deaths[Code.TOO_MANY_PIXELS]

@@ -24,12 +24,14 @@ def pool() -> Iterator[Pool]:
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_mutated_films_get_a_line_each(pool: Pool, tmp_path: Path, name: str) -> None:
+    campaign.lay_out(tmp_path)
+    path = tmp_path / campaign.NAMES.get(name, "film")
     for content in SEEDS[name]:
-        (tmp_path / "whole").write_bytes(content)
-        assert campaign._read(pool, tmp_path / "whole") == "read"
+        path.write_bytes(content)
+        assert campaign._read(pool, path) == "read"
     # JPEG-LS: CharLS spends seconds on a stream that runs out of bits
     count = 8 if name.startswith("JPEGLS") else 40
-    outcomes = campaign.run(pool, SEEDS[name], count, 7, tmp_path)
+    outcomes = campaign.run(pool, SEEDS[name], count, 7, tmp_path, path.name)
     assert sum(outcomes.values()) == count
     assert Code.INTERNAL_ERROR not in outcomes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
 import sys
 import zipfile
@@ -25,7 +26,7 @@ from pydicom.uid import (
 
 from benchmarks import films
 from hilum.codes import Code, HilumError
-from hilum.imaging import dicom, film, load, scan, source
+from hilum.imaging import dicom, film, load, scan, source, volume
 from hilum.imaging.children import Child, Limits, Pool
 
 MIB = 1 << 20
@@ -212,6 +213,42 @@ def test_a_gzip_bomb_is_no_film(tmp_path: Path) -> None:
     assert refusal(tmp_path / "film.dcm.gz").code is Code.FORMAT_UNKNOWN
 
 
+def nifti(shape: tuple[int, int, int], offset: int = 352, extension: int = 0) -> bytes:
+    """A NIfTI header of 64-bit floats, and the head of an extension of so many bytes."""
+    header = bytearray(348)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *shape, 1, 1, 1, 1)
+    struct.pack_into("<hh", header, 70, 64, 64)
+    struct.pack_into("<8f", header, 76, 1, 1, 1, 1, 1, 1, 1, 1)
+    struct.pack_into("<f", header, 108, offset)
+    header[344:348] = b"n+1\0"
+    return bytes(header) + (
+        struct.pack("<4Bii", 1, 0, 0, 0, extension, 4) if extension else bytes(4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [
+        (nifti((512, 512, 200)), Code.TOO_MANY_PIXELS),  # 400 MiB of voxels, and as many floats
+        (nifti((9, 9, 9), 2**30, 2**29), Code.TOO_MANY_PIXELS),  # a header of half a gigabyte
+        (nifti((9, 9, 9), 2**30), Code.FILE_DAMAGED),  # voxels far behind the end
+        (nifti((2000, 2000, 2000)), Code.TOO_MANY_PIXELS),
+    ],
+)
+def test_a_gzip_bomb_that_is_a_volume(tmp_path: Path, head: bytes, code: Code) -> None:
+    path = tmp_path / "bomb.nii.gz"
+    path.write_bytes(gzip.compress(head) + gzip.compress(bytes(64 * MIB)) * 9)
+    pool = Pool(1, Limits(seconds=50, memory=400 * MIB))
+    try:
+        with pytest.raises(HilumError) as caught:
+            pool.nifti(path, volume.MAX_VOXELS)
+    finally:
+        pool.close()
+    assert caught.value.code is code
+    assert "\n" not in caught.value.line()
+
+
 # --- rasters
 
 
@@ -252,6 +289,20 @@ def test_a_tiff_bomb(tmp_path: Path, child: Child) -> None:
     (tmp_path / "bomb.tif").write_bytes(whole)
     assert refusal(tmp_path / "bomb.tif").code is Code.TOO_MANY_PIXELS
     capped(child, tmp_path / "bomb.tif", 150 * MIB)
+
+
+@pytest.mark.parametrize("magic", [b"\x89PNG\r\n\x1a\n", b"II*\0", bytes(128) + b"DICM"])
+def test_a_file_of_a_terabyte(tmp_path: Path, magic: bytes) -> None:
+    """Refused by its size, before its bytes are read for an id."""
+    path = tmp_path / "film"
+    path.write_bytes(magic)
+    try:
+        os.truncate(path, 1 << 40)  # a hole: it takes no room
+    except OSError:
+        pytest.skip("this file system has no such files")
+    (study,) = scan([path])
+    assert study.error is not None
+    assert study.error.code is Code.TOO_MANY_PIXELS
 
 
 # --- headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -186,11 +187,15 @@ def test_a_program_that_cannot_start_is_said(make_file: Any, monkeypatch: Any) -
     assert "cannot be started" in error.detail
 
 
-def test_large_films_leave_no_memory_with_the_child(pool: Pool, make_file: Any) -> None:
-    big = make_file(np.zeros((6000, 6000), np.uint16), name="big")
-    assert pool.read(big)[0].columns == 6000
-    (child,) = pool._idle
-    assert os.fstat(child._memory).st_size == 0
+def test_large_films_leave_no_memory_with_the_child(make_file: Any) -> None:
+    pool = Pool(1)  # a busy machine may need longer than the other tests' limit
+    try:
+        big = make_file(np.zeros((6000, 6000), np.uint16), name="big")
+        assert pool.read(big)[0].columns == 6000
+        (child,) = pool._idle
+        assert os.fstat(child._memory).st_size == 0
+    finally:
+        pool.close()
 
 
 def test_an_interrupt_does_not_mix_up_answers(
@@ -269,6 +274,71 @@ def test_a_killed_parent_leaves_no_child_busy_or_idle(make_file: Any) -> None:
     parent.wait()
     parent.stdout.close()
     assert until(lambda: all(map(gone, pids)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the signal of a pipe's end")
+def test_a_parent_that_ends_before_its_child_looks_leaves_it_not_busy(make_file: Any) -> None:
+    request = json.dumps({"do": "read", "path": str(make_file(name="hang"))}).encode() + b"\n"
+    done = subprocess.run(  # the request lies in a pipe that is closed already
+        [sys.executable, "-c", POISON, "1", "300", str(1 << 32)],
+        input=request, stdout=subprocess.DEVNULL, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGIO
+
+
+LOADING = """
+import atexit, os, signal, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from hilum.imaging import children, load, scan
+signal.signal(signal.SIGINT, signal.default_int_handler)
+children._pool = children.Pool(2, children.Limits(seconds=2), ("-c", os.environ["POISON"]))
+atexit.register(children._pool.close)
+studies = scan([sys.argv[1]])
+if sys.argv[2] == "threads":
+    threads = ThreadPoolExecutor(2)
+    jobs = [threads.submit(load, files) for files in studies]
+print("loading", flush=True)
+try:
+    for k, files in enumerate(studies):
+        jobs[k].result() if sys.argv[2] == "threads" else load(files)
+except KeyboardInterrupt:
+    if sys.argv[2] == "threads":
+        threads.shutdown(wait=False, cancel_futures=True)
+    print(*{child.process.pid for child in [*children._pool._idle, *children._pool._busy]})
+    sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("how", ["one by one", "threads"])
+def test_ctrl_c_in_a_load_of_many_films_leaves_no_child(make_file: Any, how: str) -> None:
+    for k in range(30):
+        path = make_file(name=f"films/{k}/hang")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", LOADING, path.parents[1], how],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "POISON": POISON},
+    )  # fmt: skip
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "loading\n"
+    time.sleep(0.5)
+    parent.send_signal(signal.SIGINT)
+    out, err = parent.communicate(timeout=30)  # two at a time, all 30 would take as long
+    assert (parent.returncode, err) == (130, "")
+    pids = [int(pid) for pid in out.split()]
+    assert len(pids) == (2 if how == "threads" else 0)  # the one at work was ended at once
+    assert until(lambda: all(map(gone, pids)))
+
+
+def test_a_pool_that_was_closed_starts_no_child_again(pool: Pool, make_file: Any) -> None:
+    path = make_file()
+    pool.read(path)
+    pool.close()
+    assert error_of(pool, path).code is Code.DECODER_DIED
+    assert not pool._idle
+    assert not pool._busy
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

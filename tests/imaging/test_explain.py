@@ -200,3 +200,8 @@ def test_rasters(tmp_path: Path) -> None:
 def test_steps_survive_json() -> None:
     one = Step.of(StepName.VOI_WINDOW, count=2, center=1.5, width=3.0, function="LINEAR")
     assert Step.model_validate_json(one.model_dump_json()) == one
+
+
+def test_numbers_are_said_as_the_file_holds_them(make_file: MakeFile) -> None:
+    view = film.read(make_file(RescaleSlope="3.7741147", RescaleIntercept="-1024"))[0]
+    assert "value = stored x 3.7741147 + -1024 " in " ".join(explain.lines(view, "en"))

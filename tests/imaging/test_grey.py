@@ -216,7 +216,8 @@ def test_one_inversion(photometric: str, shape: str | None, expected: bool) -> N
 
 # --- whole films against highdicom
 
-MODALITY = ("none", "rescale", "lut")
+SLOPES = {"rescale": (1, -100), "steep": (2, -100), "falling": (-1, 300)}
+MODALITY = ("none", *SLOPES, "lut")
 VOI = ("none", "LINEAR", "LINEAR_EXACT", "SIGMOID", "lut")
 PIXELS = tuple(f"{kind}{bits}" for kind in "ui" for bits in (8, 10, 12, 14, 15, 16))
 INVERSION = list(itertools.product(("MONOCHROME1", "MONOCHROME2"), (None, "IDENTITY", "INVERSE")))
@@ -236,9 +237,10 @@ def film(kind: str, modality: str, voi: str, photometric: str, shape: str | None
     }
     if shape:
         found["PresentationLUTShape"] = shape
-    if modality == "rescale":  # a whole slope: highdicom's window is off by one width otherwise
-        found |= {"RescaleSlope": 1, "RescaleIntercept": -100, "RescaleType": "US"}
-        low, top = low - 100, top - 100
+    if modality in SLOPES:
+        slope, intercept = SLOPES[modality]
+        found |= {"RescaleSlope": slope, "RescaleIntercept": intercept, "RescaleType": "US"}
+        low, top = sorted((low * slope + intercept, top * slope + intercept))
     if modality == "lut":
         entries = [int(4095 * (i / 1000) ** 0.5) for i in range(1001)]
         found["ModalityLUTSequence"] = [table_item(entries, 0, 16, ModalityLUTType="US")]
@@ -257,8 +259,16 @@ def film(kind: str, modality: str, voi: str, photometric: str, shape: str | None
 
 
 def highdicom_cannot(kind: str, modality: str, voi: str) -> bool:
-    """It composes two tables without their ranges, and starts a table at 0 for signed pixels."""
-    return modality == "lut" and (voi == "lut" or kind[0] == "i")
+    """It composes tables without their ranges, and starts one at 0 for signed pixels.
+
+    It turns a window back into stored values by the slope, the 0.5 and 1 of LINEAR not: with 8
+    or 10 bits that shows as 1.3 to 3.7 levels. A falling table it reads from the wrong end.
+    """
+    if modality == "lut":
+        return voi == "lut" or kind[0] == "i"
+    if modality in ("steep", "falling") and kind[1:] in ("8", "10") and voi == "LINEAR":
+        return True
+    return modality == "falling" and voi == "lut"
 
 
 MATRIX = [case for case in itertools.product(PIXELS, MODALITY, VOI) if not highdicom_cannot(*case)]
@@ -288,6 +298,30 @@ def reference_frame(path: Any, *, has_voi: bool, free: bool) -> NDArray[np.float
     if not free:  # 8 bits shown as they are
         return frame
     return (frame - frame.min()) / (frame.max() - frame.min()) * 255
+
+
+@pytest.mark.parametrize("kind", ["u8", "i8", "u12"])
+@pytest.mark.parametrize("modality", SLOPES)
+@pytest.mark.parametrize("voi", ["LINEAR", "SIGMOID", "lut"])
+def test_rescaled_films_follow_the_plain_formula(
+    make_file: Any, kind: str, modality: str, voi: str
+) -> None:
+    elements = film(kind, modality, voi, "MONOCHROME1", None)
+    view = load_study([make_file(**elements)]).views[0]
+    slope, intercept = SLOPES[modality]
+    shown = view.display().ravel()
+    for stored, found in zip(elements["pixels"].ravel()[::37].tolist(), shown[::37], strict=True):
+        value = stored * slope + intercept
+        if voi == "lut":
+            item = elements["VOILUTSequence"][0]
+            entries = np.frombuffer(item.LUTData, "<u2")
+            at = min(max(value - item.LUTDescriptor[1], 0), len(entries) - 1)
+            expected = entries[at] / 65535
+        else:
+            center, width = elements["WindowCenter"][0], elements["WindowWidth"][0]
+            function = VoiFunction(voi)
+            expected = windowed(value, Window(center=center, width=width, function=function))
+        assert abs(255 * (1 - expected) - int(found)) <= 1
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])

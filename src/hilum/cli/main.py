@@ -8,11 +8,14 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -71,18 +74,30 @@ def _hilum(
 
 def app() -> None:
     """Run the command line and leave with its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     code = run()
-    if "torch" in sys.modules:
+    if code == INTERRUPTED or "torch" in sys.modules:
         _leave(code)
     sys.exit(code)
+
+
+_interrupted = threading.Event()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """As Python's own, but noted: a library may make an error of its own of the interrupt."""
+    _interrupted.set()
+    raise KeyboardInterrupt
 
 
 def _leave(code: int) -> NoReturn:
     """Leave at once: taking torch apart at the interpreter's end takes most of a second.
 
     What was registered to be done at the end is done; a film that a thread is still loading is
-    not waited for.
+    not waited for, and a second Ctrl-C changes nothing.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError, ValueError):  # said already, or nobody reads it
         sys.stdout.flush()
         sys.stderr.flush()
@@ -111,7 +126,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _forget_output()
         return READER_GONE
     except Exception as error:
-        return _defect(error)
+        if not _interrupted.is_set():
+            return _defect(error)
+        result = INTERRUPTED
     if result == INTERRUPTED:  # which is also what Typer makes of Ctrl-C
         _say("interrupted")
     return result if isinstance(result, int) else 0

@@ -89,6 +89,16 @@ def read(path: Path) -> tuple[View, Context]:
     return _shared().read(path) if _posix() else film.read(path)
 
 
+def nifti(path: Path, most: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """:func:`hilum.imaging.nifti.read` in a child, contiguous; raises also as :func:`read`."""
+    if not _posix():
+        from hilum.imaging import nifti
+
+        voxels, affine = nifti.read(path, most)
+        return np.ascontiguousarray(voxels), affine
+    return _shared().nifti(path, most)
+
+
 class ChildDiedError(Exception):
     """A child that ended instead of answering; ``status`` is its exit status, or -signal."""
 
@@ -195,6 +205,7 @@ class Pool:
         self._slots, self._lock = threading.BoundedSemaphore(size), threading.Lock()
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
+        self._closed = False
 
     def start(self) -> None:
         """Start one child that waits. What keeps it from starting the first file will say."""
@@ -212,14 +223,21 @@ class Pool:
         answer, arrays = self._ask("read", path)
         return _unpacked(answer, arrays, path)
 
+    def nifti(self, path: Path, most: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """As the module's :func:`nifti`."""
+        answer, (voxels,) = self._ask("nifti", path, most=most)
+        return voxels, np.array(answer["affine"], np.float64)
+
     def close(self) -> None:
-        """End every child, busy ones too."""
+        """End every child, busy ones too; what is asked from now on is ``decoder_died``."""
         with self._lock:
-            every, self._idle = [*self._idle, *self._busy], []
-        for child in every:
+            self._closed = True
+            idle, self._idle, busy = self._idle, [], list(self._busy)
+        for child in (*idle, *busy):
             child.process.kill()
-        for child in every:
+        for child in (*idle, *busy):
             child.process.wait()
+        for child in idle:  # a busy one's ends are closed by the thread that waits for it
             child.let_go()
 
     def forget(self) -> None:
@@ -263,15 +281,20 @@ class Pool:
     def _borrow(self, path: Path) -> Child:
         with self._lock:
             child = self._idle.pop() if self._idle else None
-        if child is None:
+        if child is None and not self._closed:
             try:
                 child = Child(self.limits, self.program)
             except OSError as error:
                 detail = f"it cannot be started: {os.strerror(error.errno or 0).lower()}"
                 raise HilumError(Code.DECODER_DIED, path, detail) from None
         with self._lock:
-            self._busy.add(child)
-        return child
+            if child is not None and not self._closed:
+                self._busy.add(child)
+                return child
+        if child is not None:
+            child.process.kill()
+            child.end()
+        raise HilumError(Code.DECODER_DIED, path, "its children were ended")
 
     def _release(self, child: Child, *, alive: bool = False) -> None:
         with self._lock:

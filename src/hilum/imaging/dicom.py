@@ -40,7 +40,7 @@ from hilum.imaging.header import (
     value,
     values,
 )
-from hilum.imaging.source import MAX_FILE_BYTES, MAX_MEMBER_BYTES
+from hilum.imaging.source import MAX_MEMBER_BYTES, check_size
 from hilum.study import Context, Step, StepName, View
 
 HEADER_BYTES = 1 << 20
@@ -136,9 +136,7 @@ def _dataset(file: BinaryIO, path: Path, only: list[str] | None = None) -> Datas
     """The data set of a file; with ``only``, those elements of its header alone."""
     hush()
     try:
-        if file.seek(0, io.SEEK_END) > MAX_FILE_BYTES:
-            detail = f"a file of more than {MAX_FILE_BYTES} bytes"
-            raise HilumError(Code.TOO_MANY_PIXELS, path, detail)
+        check_size(file, path)
         with _mapped(file) as content:
             ds = _inflated(content, path, only)
             if ds is None:

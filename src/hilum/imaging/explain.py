@@ -47,8 +47,8 @@ SENTENCES: dict[StepName, tuple[str, str]] = {
         "Modality LUT：无，直接使用存储值（PS3.3 C.11.1）",
     ),
     StepName.MODALITY_RESCALE: (
-        "Modality LUT: value = stored x {slope:g} + {intercept:g} (PS3.3 C.11.1)",
-        "Modality LUT：值 = 存储值 × {slope:g} + {intercept:g}（PS3.3 C.11.1）",
+        "Modality LUT: value = stored x {slope:.9g} + {intercept:.9g} (PS3.3 C.11.1)",
+        "Modality LUT：值 = 存储值 × {slope:.9g} + {intercept:.9g}（PS3.3 C.11.1）",
     ),
     StepName.MODALITY_LUT: (
         "Modality LUT: a table of {entries} entries from stored value {first} (PS3.3 C.11.1)",
@@ -63,8 +63,8 @@ SENTENCES: dict[StepName, tuple[str, str]] = {
         "VOI LUT：共 {count} 个，使用第一个，{entries} 项查找表，起始值 {first}（PS3.3 C.11.2）",
     ),
     StepName.VOI_WINDOW: (
-        "window: {function}, centre {center:g}, width {width:g}, the first of {count} (C.11.2)",
-        "窗：{function}，窗位 {center:g}，窗宽 {width:g}，共 {count} 个中的第一个（C.11.2）",
+        "window: {function}, centre {center:.9g}, width {width:.9g}, the first of {count} (C.11.2)",
+        "窗：{function}，窗位 {center:.9g}，窗宽 {width:.9g}，共 {count} 个中的第一个（C.11.2）",
     ),
     StepName.VOI_LEFT_OUT: (
         "an invalid window or VOI LUT was left out",

@@ -200,6 +200,6 @@ def _real(path: Path) -> str:
 
 def _content_id(file: BinaryIO, path: Path) -> str:
     try:
-        return content_id(file)
+        return content_id(file, path)
     except OSError as error:
         raise HilumError(Code.FILE_UNREADABLE, path, os.strerror(error.errno or 0)) from None

@@ -30,7 +30,7 @@ def identify(path: Path) -> Identity:
                 raise HilumError(Code.ARCHIVE_REFUSED, path, "an archive within an archive")
             return Identity("", archive=True)
         if kind is Kind.RASTER:
-            return Identity(source.content_id(file))
+            return Identity(source.content_id(file, path))
         from hilum.imaging import dicom
 
         if kind is Kind.BARE and not dicom.is_bare_dataset(file, path):
@@ -38,7 +38,7 @@ def identify(path: Path) -> Identity:
         study, directory = dicom.study_uid(file, path)
         if study:
             return Identity(source.short_id(study.encode()), shared=True, directory=directory)
-        return Identity(source.content_id(file), directory=directory)
+        return Identity(source.content_id(file, path), directory=directory)
 
 
 def read(path: Path) -> tuple[View, Context]:

@@ -19,7 +19,7 @@ from hilum.imaging import explain
 from hilum.imaging.decode import MAX_PIXELS, luma
 from hilum.imaging.grey import identity_window
 from hilum.imaging.header import number
-from hilum.imaging.source import MAX_FILE_BYTES
+from hilum.imaging.source import check_size
 from hilum.study import Step, StepName, View
 
 _FORMATS = ("PNG", "JPEG", "TIFF")
@@ -48,10 +48,7 @@ def read(file: BinaryIO, path: Path) -> View:
     """
     warnings.filterwarnings("ignore", module=r"PIL(\.|$)")  # the limit is checked here
     try:
-        if file.seek(0, io.SEEK_END) > MAX_FILE_BYTES:
-            detail = f"a file of more than {MAX_FILE_BYTES} bytes"
-            raise HilumError(Code.TOO_MANY_PIXELS, path, detail)
-        file.seek(0)
+        check_size(file, path)
         # From memory: a plain file allots what a wrong length asks for, 4 GiB, and by its name
         # Pillow 13 maps a TIFF and shears it when its orientation is 5 to 8.
         content = file.read()

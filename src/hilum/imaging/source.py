@@ -72,9 +72,9 @@ def short_id(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def content_id(file: BinaryIO) -> str:
-    """First 12 hex digits of the sha256 of a whole file."""
-    file.seek(0)
+def content_id(file: BinaryIO, path: Path) -> str:
+    """First 12 hex digits of the sha256 of a whole file. Raises as :func:`check_size` does."""
+    check_size(file, path)
     digest = hashlib.sha256()
     while block := file.read(1 << 18):
         digest.update(block)
@@ -102,6 +102,14 @@ def open_source(path: Path) -> BinaryIO:
         raise HilumError(Code.FILE_NOT_FOUND, path) from None
     except OSError as error:
         raise HilumError(Code.FILE_UNREADABLE, path, os.strerror(error.errno or 0)) from None
+
+
+def check_size(file: BinaryIO, path: Path) -> None:
+    """Go back to a file's start. Raises ``too_many_pixels`` beyond :data:`MAX_FILE_BYTES`."""
+    if file.seek(0, io.SEEK_END) > MAX_FILE_BYTES:
+        detail = f"a file of more than {MAX_FILE_BYTES} bytes"
+        raise HilumError(Code.TOO_MANY_PIXELS, path, detail)
+    file.seek(0)
 
 
 def sniff(file: BinaryIO, path: Path) -> Kind:

@@ -293,46 +293,26 @@ def _triple(vector: Wide) -> Triple:
 
 
 def _nifti(path: Path) -> Volume:
-    try:
-        import nibabel
-    except ImportError as error:
+    from importlib.util import find_spec
+
+    from hilum.imaging import children
+
+    if find_spec("nibabel") is None:
         detail = "install it with: pip install 'hilum[volume]'"
-        raise HilumError(Code.EXTRA_MISSING, path, detail) from error
+        raise HilumError(Code.EXTRA_MISSING, path, detail)
     if not path.is_file():
         raise HilumError(Code.FILE_NOT_FOUND, path)
-    nib: Any = nibabel  # untyped in parts
-    try:
-        image = nib.load(path)
-        shape = tuple(int(n) for n in image.shape)
-        while len(shape) > 3 and shape[-1] == 1:
-            shape = shape[:-1]
-        if len(shape) != 3 or min(shape) < 2:
-            raise HilumError(Code.NOT_A_VOLUME, path, f"an array of {' x '.join(map(str, shape))}")
-        if math.prod(shape) > MAX_VOXELS:
-            raise HilumError(Code.TOO_MANY_PIXELS, path, f"at most {MAX_VOXELS} voxels")
-        if image.get_data_dtype().kind not in "iuf":
-            raise HilumError(Code.PIXELS_UNDECODABLE, path, "values that are no plain numbers")
-        turned = nib.as_closest_canonical(image)
-        affine = np.asarray(turned.affine, np.float64)
-        data = np.asarray(turned.dataobj, np.float32).reshape(turned.shape[:3])
-    except HilumError:
-        raise
-    except MemoryError:
-        raise HilumError(Code.TOO_MANY_PIXELS, path, "not enough memory") from None
-    except Exception as error:
-        raise HilumError(Code.FILE_DAMAGED, path, type(error).__name__) from None
-    if not np.isfinite(data).all() or not np.isfinite(affine).all():
-        raise HilumError(Code.PIXELS_UNDECODABLE, path, "values that are no finite number")
-    return _from_ras(data, affine, path)
+    return _from_ras(*children.nifti(path, MAX_VOXELS), path)
 
 
-def _from_ras(data: NDArray[np.float32], affine: Wide, path: Path) -> Volume:
-    """A volume of an array whose axes run right to left, back to front and upwards (RAS+)."""
+def _from_ras(voxels: NDArray[np.float32], affine: Wide, path: Path) -> Volume:
+    """A volume of what :func:`hilum.imaging.nifti.read` answers."""
     steps = affine[:3, :3] * np.array([[-1.0], [-1.0], [1.0]])  # LPS of RAS
     lengths = np.linalg.norm(steps, axis=0)
     if min(lengths) < 1e-6:
         raise HilumError(Code.GEOMETRY_MISSING, path, "the affine is singular")
-    corner = (affine @ np.array([data.shape[0] - 1, data.shape[1] - 1, 0, 1]))[:3]
+    last_row, last_column = voxels.shape[1] - 1, voxels.shape[2] - 1
+    corner = (affine @ np.array([last_column, last_row, 0, 1]))[:3]
     along = steps / lengths
     rows, columns, up = -along[:, 0], -along[:, 1], along[:, 2]
     normal = np.cross(rows, columns)
@@ -342,11 +322,11 @@ def _from_ras(data: NDArray[np.float32], affine: Wide, path: Path) -> Volume:
     origin = corner * np.array([-1, -1, 1])
     first = float(origin @ normal)
     return Volume(
-        voxels=np.ascontiguousarray(data.transpose(2, 1, 0)[:, ::-1, ::-1]),
+        voxels=voxels,
         modality="",
         spacing=(distance, float(lengths[1]), float(lengths[0])),
         origin=_triple(origin),
         directions=(_triple(normal), _triple(columns), _triple(rows)),
-        places=[first + distance * k for k in range(data.shape[2])],
+        places=[first + distance * k for k in range(len(voxels))],
         warnings=[Code.GANTRY_TILT] if slide > TILT else [],
     )

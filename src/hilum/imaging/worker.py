@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import traceback
@@ -76,6 +77,10 @@ def guarded(seconds: float) -> Iterator[None]:
     if sys.platform == "linux":  # no request comes now: SIGIO means that the parent is gone
         fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
+        ended = select.poll()
+        ended.register(0, 0)
+        if ended.poll(0):  # it was gone before that, and no signal will come
+            signal.raise_signal(signal.SIGIO)
     try:
         yield
     finally:
@@ -94,6 +99,10 @@ def respond(request: dict[str, Any], memory: int) -> Answer:
                 return {"contents": film.contents(path)}
             case "header":
                 return {"header": film.header(path, request["keywords"])}
+            case "nifti":
+                from hilum.imaging import nifti
+
+                return pack_volume(*nifti.read(path, request["most"]), memory)
             case _:
                 return pack(*film.read(path), memory)
     except HilumError as error:
@@ -118,6 +127,14 @@ def pack(view: View, context: Context, memory: int) -> Answer:
         "context": context.model_dump(mode="json"),
         "arrays": [[array.dtype.str, array.shape] for array in arrays],
     }
+
+
+def pack_volume(voxels: NDArray[Any], affine: NDArray[Any], memory: int) -> Answer:
+    """A volume's voxels slice by slice, so that they are not held twice."""
+    at = 0
+    for one in voxels:
+        at += write(memory, np.ascontiguousarray(one), at)
+    return {"affine": affine.tolist(), "arrays": [[voxels.dtype.str, voxels.shape]]}
 
 
 def write(memory: int, array: NDArray[Any], at: int) -> int:
