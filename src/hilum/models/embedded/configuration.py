@@ -29,7 +29,8 @@ class FilmEncoderConfig(PreTrainedConfig):
 
     ``image_size``: side of the square film in pixels, a multiple of 32. ``channels``: widths at
     strides 2, 4, 8, 16, 32. ``detail``: width of the stride-8 map that proposals are read from.
-    ``classes``: in the order of :data:`CLASSES`, whatever the order they are given in.
+    ``glimpse``: width of the second look at a fracture's place. ``classes``: in the order of
+    :data:`CLASSES`, whatever the order they are given in.
     """
 
     model_type = "hilum_film_encoder"
@@ -43,6 +44,7 @@ class FilmEncoderConfig(PreTrainedConfig):
     classes: dict[str, int] = field(default_factory=lambda: dict(CLASSES))
     ribs: int = 12
     regions: int = 3
+    glimpse: int = 64
 
     def __post_init__(self, **kwargs):  # type: ignore[no-untyped-def]
         if unknown := set(self.classes) - set(CLASSES):

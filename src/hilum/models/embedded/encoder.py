@@ -4,7 +4,8 @@ A convolutional trunk (strides 2 to 32), two attention layers over the whole fil
 and a stride-8 map with fine detail. Centres of findings are peaks of a heatmap on that map
 (Zhou et al., Objects as Points, arXiv 1904.07850); each peak becomes one token, with its
 surroundings, so a decoder reads fractures at 5 mm steps without attending to 6,400 places. It
-gets no other tokens.
+gets no other tokens. A fracture is a matter of a millimetre: its places are looked at once more,
+at the film's own resolution.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hilum.models.embedded.configuration import ATTRIBUTES, FilmEncoderConfig
 # A score is told by how far it lies above each of these logits: a network reads steps more easily
 # than one number.
 STEPS = tuple(range(-6, 4))
+PIECE = 48  # pixels of the encoder's input: 30 mm of a phantom at 640
 _UNSET: Any = None  # ModelOutput wants a default for every field
 
 
@@ -33,15 +35,17 @@ class FilmEncoderOutput(ModelOutput):
 
     ``last_hidden_state`` (B, P, hidden): one token a proposal, in the order of
     ``config.classes``. ``boxes`` (B, P, 4): xyxy in pixels of the encoder's input. ``scores``
-    (B, P): logits. The rest is for training: ``seen`` (B, P, F), what the tokens were made of,
-    ``heatmaps`` (B, C, H, W) and ``sizes`` (B, 2C, H, W) at stride 8, ``ribs`` (B, 36, H, W) and
-    the maps that proposals are read from.
+    (B, P): logits. ``glimpses`` (B, G, F): what the second look at the fractures' places gave, in
+    the order of their slots. The rest is for training: ``seen`` (B, P, F), what the tokens were
+    made of, ``heatmaps`` (B, C, H, W) and ``sizes`` (B, 2C, H, W) at stride 8, ``ribs`` (B, 36, H,
+    W) and the maps that proposals are read from.
     """
 
     last_hidden_state: Tensor = _UNSET
     boxes: Tensor = _UNSET
     scores: Tensor = _UNSET
     seen: Tensor = _UNSET
+    glimpses: Tensor = _UNSET
     cells: Tensor = _UNSET
     heatmaps: Tensor = _UNSET
     sizes: Tensor = _UNSET
@@ -71,6 +75,39 @@ def _conv(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
         nn.BatchNorm2d(width_out),
         nn.ReLU(),
     )
+
+
+class Glimpse(nn.Module):
+    """A second look: pieces of the film, cut out around places where a bone may be broken."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            _conv(1, 16),
+            _conv(16, 32, 2),
+            Block(32),
+            _conv(32, 64, 2),
+            Block(64),
+            _conv(64, width, 2),
+        )
+        self.broken = nn.Linear(width + 1, 1)
+        self.token = nn.Linear(width + len(STEPS), hidden)
+
+    def forward(self, pieces: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+        """Pieces (N, 1, PIECE, PIECE) and heatmap logits (N,) to features (N, F) and logits (N,).
+
+        A piece's own mean and spread are taken out: how the film was exposed does not matter.
+        """
+        mean = pieces.mean((2, 3), keepdim=True)
+        spread = pieces.std((2, 3), keepdim=True)
+        seen = self.trunk((pieces - mean) / (spread + 0.05)).mean((2, 3)).float()
+        return seen, self.broken(torch.cat([seen, score[:, None]], 1))[:, 0]
+
+    def tokens(self, seen: Tensor, logits: Tensor) -> Tensor:
+        """What is added to the tokens of these places, (B, G, hidden)."""
+        steps = torch.tensor(STEPS, device=logits.device)
+        told = (2 * (logits[..., None] - steps)).sigmoid()
+        return torch.as_tensor(self.token(torch.cat([seen, told], -1)))
 
 
 class Proposals(nn.Module):
@@ -137,6 +174,10 @@ class FilmEncoder(PreTrainedModel):
         self.rib_map = nn.Conv2d(d, config.ribs * config.regions, 1)
         self.heat = nn.Sequential(_conv(d, d), nn.Conv2d(d, 3 * len(config.classes), 1))
         self.proposals = Proposals(config)
+        self.glimpse = Glimpse(config.glimpse, wide)
+        kept = list(config.classes.values())
+        before = sum(kept[: list(config.classes).index("fracture")])
+        self.fractures = slice(before, before + config.classes["fracture"])
         self.post_init()
 
     @torch.no_grad()
@@ -165,8 +206,13 @@ class FilmEncoder(PreTrainedModel):
             # a film is mostly background: start from a probability near 0.02 everywhere
             nn.init.constant_(last.bias[: len(self.config.classes)], -4.0)
 
-    def forward(self, pixel_values: Tensor, **_: object) -> FilmEncoderOutput:
-        """Read a batch of films, (B, 1, S, S), scaled by the image processor."""
+    def forward(
+        self, pixel_values: Tensor, second_look: bool = True, **_: object
+    ) -> FilmEncoderOutput:
+        """Read a batch of films, (B, 1, S, S), scaled by the image processor.
+
+        Without ``second_look`` the scores of fractures are the heatmap's.
+        """
         x8 = self.stride8(self.stride4(self.stride2(pixel_values)))
         x16 = self.stride16(x8)
         x32 = self.stride32(x16)
@@ -188,8 +234,39 @@ class FilmEncoder(PreTrainedModel):
             context=context,
         )
         out.seen = self._peaks(out)
-        out.last_hidden_state = self.proposals(out.seen.to(self.proposals.norm.weight.dtype))
+        tokens = self.proposals(out.seen.to(self.proposals.norm.weight.dtype))
+        if second_look:
+            pieces = self.pieces(pixel_values, out)
+            out.glimpses, out.scores[:, self.fractures] = self.look_again(
+                pieces, out.scores[:, self.fractures]
+            )
+            tokens = self.with_glimpses(tokens, out.glimpses, out.scores[:, self.fractures])
+        out.last_hidden_state = tokens
         return out
+
+    def with_glimpses(self, tokens: Tensor, seen: Tensor, logits: Tensor) -> Tensor:
+        """The tokens (B, P, hidden), those of fractures told what the second look saw."""
+        more = torch.zeros_like(tokens)
+        more[:, self.fractures] = self.glimpse.tokens(seen, logits).to(tokens.dtype)
+        return tokens + more
+
+    def pieces(self, films: Tensor, out: FilmEncoderOutput) -> Tensor:
+        """The films (B, 1, S, S) around each fracture's place, (B, G, 1, PIECE, PIECE)."""
+        size, half = films.shape[-1], PIECE // 2
+        cells, width = out.cells[:, self.fractures], out.heatmaps.shape[-1]
+        x = (cells % width) * 8 + 4
+        y = (cells // width) * 8 + 4
+        reach = torch.arange(-half, half, device=films.device)
+        rows = (y[..., None] + reach).clamp(0, size - 1)
+        columns = (x[..., None] + reach).clamp(0, size - 1)
+        film = torch.arange(len(films), device=films.device)[:, None, None, None]
+        return films[film, 0, rows[..., :, None], columns[..., None, :]].unsqueeze(2)
+
+    def look_again(self, pieces: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, G, F) and logits (B, G) of places, from the heatmap's logits (B, G)."""
+        seen, logits = self.glimpse(pieces.flatten(0, 1), scores.flatten().float())
+        shape = pieces.shape[:2]
+        return seen.unflatten(0, shape), logits.unflatten(0, shape).to(scores.dtype)
 
     def _peaks(self, out: FilmEncoderOutput) -> Tensor:
         """Find the best peaks of each class; fills boxes, scores and cells; returns features."""

@@ -24,6 +24,7 @@ def main(
         Path, typer.Option(help="folder of the run: films, checkpoints, logs, reader")
     ] = Path("runs/embedded"),
     encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 7500,
+    glimpse_steps: Annotated[int, typer.Option(help="steps of the second look")] = 3000,
     decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 1500,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,
     seed: Annotated[int, typer.Option(help="seed of the weights and of the films' order")] = 0,
@@ -40,6 +41,7 @@ def main(
     from hilum.training.embedded.decoder_stage import encode, train_decoder
     from hilum.training.embedded.encoder_stage import train_encoder
     from hilum.training.embedded.export import export
+    from hilum.training.embedded.glimpse_stage import train_glimpse
     from hilum.training.embedded.shards import Shards, simulate_shards
     from hilum.training.embedded.words import make_tokenizer
 
@@ -67,6 +69,20 @@ def main(
         encodings = encode(encoder, standard, ROUNDS, seed, lambda: bar.advance(task))
         held_out = Shards(films, "held_out")
         unseen = encode(encoder, held_out, 1, seed, lambda: None)
+        task = bar.add_task("second look (steps)", total=glimpse_steps)
+        train_glimpse(
+            out,
+            encoder,
+            Shards(films, "crowded"),
+            encodings.places(),
+            unseen.places(),
+            glimpse_steps,
+            seed,
+            say,
+            lambda k: bar.update(task, completed=k),
+        )
+        for seen in (encodings, unseen):
+            seen.look_again(encoder)
         tokenizer = make_tokenizer(standard.entries + Shards(films, "crowded").entries)
         task = bar.add_task("decoder (steps)", total=decoder_steps)
         model = train_decoder(

@@ -23,14 +23,14 @@ from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 from hilum.evaluation.metrics import auc
 from hilum.models.embedded import FilmEncoder
 from hilum.models.embedded.configuration import CLASSES
-from hilum.models.embedded.encoder import Proposals
 from hilum.models.embedded.processing import normalise
 from hilum.report import LANGUAGES
 from hilum.training.embedded import checkpoint
 from hilum.training.embedded.batches import augment, moved, whole
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, SAVE_EVERY, rate
+from hilum.training.embedded.glimpse_stage import FRACTURE, Places
 from hilum.training.embedded.shards import Shards
-from hilum.training.embedded.words import Writer, match, new_model
+from hilum.training.embedded.words import NEAR, Writer, match, new_model
 
 FILMS = 64  # a step
 RATE = 1e-3
@@ -52,11 +52,48 @@ WEIGHTS = {
 
 @dataclass
 class Encodings:
-    """Films as the encoder sees them: features of the proposals, and which box is whose."""
+    """Films as the encoder sees them: features of the proposals, and which box is whose.
+
+    Of the places that may be fractures: pieces of the film, the heatmap's logits, whether a true
+    fracture lies there, and, once :meth:`look_again` was called, what the second look gives.
+    """
 
     seen: Tensor  # (n, proposals, features), half precision
     film: list[int]
     slots: list[list[int]]
+    pieces: Tensor  # (n, places, 1, PIECE, PIECE), uint8
+    heat: Tensor  # (n, places)
+    broken: Tensor  # (n, places), bool
+    glimpses: Tensor | None = None
+    logits: Tensor | None = None
+
+    def places(self) -> Places:
+        """Every place on its own."""
+        return Places(
+            self.pieces.flatten(0, 2).numpy(),
+            self.heat.flatten().numpy(),
+            self.broken.flatten().numpy(),
+        )
+
+    @torch.no_grad()
+    def look_again(self, encoder: FilmEncoder) -> None:
+        """Look at every place with the trained second look."""
+        seen, logits = [], []
+        for k in range(0, len(self.pieces), 64):
+            with torch.autocast("cpu", torch.bfloat16):
+                one, other = encoder.look_again(
+                    normalise(self.pieces[k : k + 64]), self.heat[k : k + 64]
+                )
+            seen.append(one.half())
+            logits.append(other.float())
+        self.glimpses, self.logits = torch.cat(seen), torch.cat(logits)
+
+    def tokens(self, encoder: FilmEncoder, rows: list[int]) -> Tensor:
+        """The proposals' tokens (len(rows), proposals, hidden), as the encoder would give them."""
+        assert self.glimpses is not None
+        assert self.logits is not None
+        hidden = encoder.proposals(self.seen[rows].float())
+        return encoder.with_glimpses(hidden, self.glimpses[rows].float(), self.logits[rows])
 
 
 @torch.no_grad()
@@ -67,19 +104,44 @@ def encode(
     encoder.eval()
     count = len(shards) * rounds
     parts, slots = [], []
+    places: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, count, 16):
         rows = [
             _variant(shards, k, seed, encoder.config.image_size)
             for k in range(start, min(start + 16, count))
         ]
-        batch = normalise(torch.from_numpy(np.stack([r[0] for r in rows]))[:, None])
+        grey = torch.from_numpy(np.stack([r[0] for r in rows]))[:, None]
+        batch = normalise(grey).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            out = encoder(batch.contiguous(memory_format=torch.channels_last))
+            out = encoder(batch, second_look=False)
         parts.append(out.seen.half())
-        for (_, boxes, kinds), found in zip(rows, out.boxes.float().numpy(), strict=True):
-            slots.append(match(boxes, kinds, found, encoder.config.image_size))
+        found = out.boxes.float().numpy()
+        broken = [_near(row, b[encoder.fractures]) for row, b in zip(rows, found, strict=True)]
+        places.append(
+            (
+                encoder.pieces(grey, out),
+                out.scores[:, encoder.fractures].float(),
+                torch.from_numpy(np.stack(broken)),
+            )
+        )
+        for (_, boxes, kinds), b in zip(rows, found, strict=True):
+            slots.append(match(boxes, kinds, b, encoder.config.image_size))
             progress()
-    return Encodings(torch.cat(parts), [k % len(shards) for k in range(count)], slots)
+    film = [k % len(shards) for k in range(count)]
+    return Encodings(torch.cat(parts), film, slots, *(torch.cat(p) for p in zip(*places)))  # noqa: B905
+
+
+def _near(
+    row: tuple[NDArray[np.uint8], list[NDArray[np.float32]], list[int]],
+    found: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Which of the boxes found (P, 4) have a true fracture's centre within 15 mm."""
+    film, boxes, kinds = row
+    true = [(b[:2] + b[2:]) / 2 for b, k in zip(boxes, kinds, strict=True) if k == FRACTURE]
+    near = np.zeros(len(found), bool)
+    for centre in true:
+        near |= np.hypot(*((found[:, :2] + found[:, 2:]) / 2 - centre).T) < NEAR * len(film)
+    return near
 
 
 def _variant(
@@ -116,7 +178,9 @@ def train_decoder(
     for module in decoder.modules():
         if hasattr(module, "dropout") and isinstance(module.dropout, float):
             module.dropout = DROPOUT
-    part = nn.ModuleDict({"decoder": decoder, "proposals": encoder.proposals})
+    part = nn.ModuleDict(
+        {"decoder": decoder, "proposals": encoder.proposals, "token": encoder.glimpse.token}
+    )
     optimizer = checkpoint.optimizer_of(part)
     path = folder / "decoder.safetensors"
     step = checkpoint.resume(path, part, optimizer)
@@ -131,7 +195,7 @@ def train_decoder(
         torch.manual_seed(int(rng.integers(2**62)))  # dropout: a resumed run draws the same
         rows = [int(r) for r in rng.integers(len(encodings.film), size=FILMS)]
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = encoder.proposals(encodings.seen[rows].float())
+            hidden = encodings.tokens(encoder, rows)
             hidden = hidden + NOISE * torch.randn_like(hidden)
             losses = _losses(decoder, hidden, films, encodings, rows, writer, rng)
         optimizer.zero_grad()
@@ -145,7 +209,7 @@ def train_decoder(
         if step % PRINT_EVERY == 0:
             row = {"step": step, "seconds": time.monotonic() - begun, **means}
             if step % CHECK_EVERY == 0:
-                row |= check(decoder, encoder.proposals, unseen, held_out, writer)
+                row |= check(decoder, encoder, unseen, held_out, writer)
             log.write(row)
         if step % SAVE_EVERY == 0 or step == steps:
             checkpoint.save(path, part, optimizer, step)
@@ -155,11 +219,11 @@ def train_decoder(
 
 @torch.no_grad()
 def check(
-    decoder: Any, proposals: Proposals, unseen: Encodings, held_out: Shards, writer: Writer
+    decoder: Any, encoder: FilmEncoder, unseen: Encodings, held_out: Shards, writer: Writer
 ) -> dict[str, float]:
     """AUC of each answer on films that are not trained on."""
     decoder.eval()
-    hidden = proposals(unseen.seen.float())
+    hidden = unseen.tokens(encoder, list(range(len(unseen.film))))
     truth = np.array([e["present"] for e in held_out.entries])
     result = {}
     for k, name in enumerate(CLASSES):

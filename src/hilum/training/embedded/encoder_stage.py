@@ -60,7 +60,7 @@ def train_encoder(
             group["lr"] = rate(step, steps, RATE)
         batch = next(batches)
         with torch.autocast("cpu", torch.bfloat16):
-            losses = encoder_losses(model, model(batch.films), batch)
+            losses = encoder_losses(model, model(batch.films, second_look=False), batch)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -93,7 +93,7 @@ def settle_norms(model: FilmEncoder, single: Shards, films: int = 320) -> None:
     for start in range(0, len(some), 16):
         batch = np.stack([whole(single[int(k)][0], size)[0] for k in some[start : start + 16]])
         with torch.autocast("cpu", torch.bfloat16):
-            model(normalise(torch.from_numpy(batch)[:, None]))
+            model(normalise(torch.from_numpy(batch)[:, None]), second_look=False)
     for norm in norms:
         norm.momentum = 0.1
 
@@ -116,7 +116,7 @@ def check(model: FilmEncoder, held_out: Shards, films: int) -> dict[str, float]:
             *(whole(held_out[int(k)][0], size) for k in some[start : start + 20]), strict=True
         )
         with torch.autocast("cpu", torch.bfloat16):
-            out = model(normalise(torch.from_numpy(np.stack(squares))[:, None]))
+            out = model(normalise(torch.from_numpy(np.stack(squares))[:, None]), second_look=False)
         scores.append(torch.stack([out.scores[:, k] for k in first[:-1]], 1).float())
         found = out.boxes[:, first[fracture]].numpy()
         for entry, turn, box in zip(entries, turns, found, strict=True):
