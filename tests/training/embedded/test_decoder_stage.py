@@ -55,7 +55,9 @@ def tokenizer(standard: Shards) -> PreTrainedTokenizerFast:
 
 @pytest.fixture
 def encodings(standard: Shards) -> Encodings:
-    return encode(make_encoder(), standard, 2, 5, lambda: None)
+    encodings = encode(make_encoder(), standard, 2, 5, lambda: None)
+    encodings.look_again(make_encoder())
+    return encodings
 
 
 # -- encodings --------------------------------------------------------------------------------
