@@ -12,19 +12,17 @@ from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from hilum.codes import Code, HilumError
 from hilum.data.pair import Pair
 from hilum.data.work import Refusal, Row, Work, work
 
 Result = Row | Refusal
-BATCH = 4
-"""Pairs that travel to a worker together."""
+FILMS, PAIRS = 4, 64
+"""A batch travels to a worker together: so many films at most, and so many pairs."""
 AHEAD = 3
 """Batches in flight for each worker: one worked on, the others waiting."""
-
-T = TypeVar("T")
 
 
 class Spread(Protocol):
@@ -39,7 +37,7 @@ class Spread(Protocol):
 
 def in_order(pairs: Iterable[Pair], how: Work, spread: Spread) -> Iterator[Result]:
     """A result a pair, in the order of the pairs."""
-    for results in spread(partial(_several, how=how), batched(pairs, BATCH)):
+    for results in spread(partial(_several, how=how), batched(pairs, with_films=not how.text_only)):
         yield from results
 
 
@@ -47,10 +45,17 @@ def _several(pairs: list[Pair], how: Work) -> list[Result]:
     return [work(pair, how) for pair in pairs]
 
 
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of ``size`` items; the last may be shorter."""
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
+def batched(pairs: Iterable[Pair], *, with_films: bool) -> Iterator[list[Pair]]:
+    """Batches of nearly equal work: a film takes far longer than a text, which costs its way."""
+    batch: list[Pair] = []
+    films = 0
+    for pair in pairs:
+        batch.append(pair)
+        films += len(pair.films) if with_films else 0
+        if films >= FILMS or len(batch) == PAIRS:
+            yield batch
+            batch, films = [], 0
+    if batch:
         yield batch
 
 
