@@ -26,8 +26,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from statistics import median
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image

@@ -115,6 +115,7 @@ def cluster(address: str) -> Spread:
     except ImportError as error:
         hint = "install it with: pip install 'hilum[ray]'"
         raise HilumError(Code.EXTRA_MISSING, "ray", hint) from error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
 
     def spread(
         function: Callable[[list[Pair]], list[Result]], batches: Iterator[list[Pair]]
