@@ -156,7 +156,7 @@ def test_code_comes_only_on_an_explicit_word(mirror: type[Hub], tmp_path: Path) 
     [
         (403, "GatedRepo", Code.MODEL_GATED, "hf auth login"),
         (401, "RepoNotFound", Code.PRESET_UNKNOWN, "hf auth login"),
-        (404, "RepoNotFound", Code.PRESET_UNKNOWN, "no such model"),
+        (404, "RepoNotFound", Code.PRESET_UNKNOWN, "no such repository"),
         (404, "RevisionNotFound", Code.PRESET_UNKNOWN, "revision"),
         (400, "", Code.HUB_UNREACHABLE, "hf-mirror.com"),
     ],
