@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
@@ -122,7 +123,7 @@ def cluster(address: str) -> Spread:
     ) -> Iterator[list[Result]]:
         try:
             if not ray.is_initialized():
-                ray.init(address, log_to_driver=False, logging_level="ERROR")
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
             apart = ray.remote(max_retries=3)(_called)
             shared = ray.put(function)
             window = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
