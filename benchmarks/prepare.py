@@ -8,7 +8,8 @@ report of five sentences. Each size runs in a fresh process. The peak is the lar
 second, of the memory of the main process, its workers and their decoders; what they share
 counts for each. --scaling N compares N workers on N times the rows with N independent runs at the
 same time, in turns, and takes the medians. Time on the processor is what to compare where other
-work shares it. Last line: JSON.
+work shares it: what the main process takes of a row bounds how many workers it can feed. Last
+line: JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -108,6 +110,8 @@ def measure(rows: int, side: int, workers: int, out: Path) -> dict[str, float]:
     with watched_memory() as memory:
         card = prepare(source, out, settings, processes(workers), watch)
     seconds = time.perf_counter() - began
+    for worker in multiprocessing.active_children():  # their time counts when they have ended
+        worker.join()
     assert sum(card["facts"]["rows"].values()) == rows, card["facts"]["quarantined"]
     tenth = max(1, rows // 10)
     usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -117,6 +121,7 @@ def measure(rows: int, side: int, workers: int, out: Path) -> dict[str, float]:
         "workers": workers,
         "rows_per_s": rows / seconds,
         "cpu_ms_per_row": 1000 * spent / rows,
+        "main_cpu_ms_per_row": 1000 * (usages[0].ru_utime + usages[0].ru_stime) / rows,
         "first_tenth_rows_per_s": tenth / (times[tenth] - times[0]),
         "last_tenth_rows_per_s": tenth / (times[-1] - times[-1 - tenth]),
         "peak_mib": max(memory) / 2**20,

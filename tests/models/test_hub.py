@@ -259,6 +259,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> type[Api]:
     class Fresh(Api):
         pass
 
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(huggingface_hub, "HfApi", Fresh)
     return Fresh
 
@@ -298,3 +299,13 @@ def test_an_empty_folder_is_not_pushed(tmp_path: Path) -> None:
     with pytest.raises(HilumError) as caught:
         push(tmp_path, "me/mine")
     assert caught.value.code is Code.MODEL_INCOMPLETE
+
+
+def test_nothing_is_uploaded_offline(
+    api: type[Api], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(HilumError) as caught:
+        push(model, "me/mine")
+    assert caught.value.code is Code.HUB_UNREACHABLE
+    assert "HF_HUB_OFFLINE" in caught.value.detail

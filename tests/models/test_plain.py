@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from benchmarks.conversion import checkpoint
+from hilum.models.convert import convert
 from hilum.models.processing import open_processor
 from hilum.models.twins import make_twin
-from tests.models.test_convert import checkpoint, convert
 
 # AutoProcessor opens these without torchvision; the others' asks for it before anything else.
 WHOLE = ("llava-dinov2", "llava-siglip", "gemma3", "smolvlm")

@@ -125,7 +125,8 @@ def push(folder: Path, hub: str, public: bool = False) -> str:
     """Upload a folder to ``owner/name``, private unless ``public``; answers its address.
 
     Pickles and fetch records stay behind. Raises ``option_invalid`` where the repository is public
-    already and ``public`` was not said, ``model_incomplete`` for a folder without weights.
+    already and ``public`` was not said, ``model_incomplete`` for a folder without weights,
+    ``hub_unreachable``.
     """
     from huggingface_hub import HfApi
 
@@ -133,6 +134,7 @@ def push(folder: Path, hub: str, public: bool = False) -> str:
         raise HilumError(Code.OPTION_INVALID, hub, "a repository is owner/name")
     if not any(folder.glob("*.safetensors")):
         raise HilumError(Code.MODEL_INCOMPLETE, folder, "no *.safetensors")
+    refuse_offline(hub, "nothing was uploaded")
     api = HfApi(endpoint=endpoint())
     with explained(hub):
         api.create_repo(hub, private=not public, exist_ok=True)
