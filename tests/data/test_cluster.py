@@ -2,38 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from hilum.cli.main import run
 from hilum.codes import Code, HilumError
 from hilum.data import Given, cluster, open_source, prepare
 from tests.data.test_prepare import SMALL, tree
 
 pytestmark = pytest.mark.slow
 ray: Any = pytest.importorskip("ray", reason="pip install 'hilum[ray]' to test the cluster")
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 
 @pytest.fixture
-def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    """A cluster, and its second node."""
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    made.add_node(num_cpus=1)
-    yield made
+    made = Cluster(initialize_head=True, head_node_args=NODE)
+    yield made, made.add_node(**NODE)
     ray.shutdown()
     made.shutdown()
 
 
-def test_two_nodes_make_the_same_bytes(table: Path, tmp_path: Path, two_nodes: Any) -> None:
+def meeting(folder: Path) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
+    """A task that changes nothing, but fails unless two nodes have come to it within a minute."""
+
+    def task(values: dict[str, Any], pair: Any) -> dict[str, Any]:
+        import ray as here
+
+        folder.mkdir(exist_ok=True)
+        (folder / here.get_runtime_context().get_node_id()).touch()
+        limit = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2:
+            if time.monotonic() > limit:
+                raise RuntimeError("one node does all the work")
+            time.sleep(0.02)
+        return values
+
+    return task
+
+
+def test_two_nodes_share_the_work_and_make_the_same_bytes(
+    table: Path, tmp_path: Path, two_nodes: tuple[Any, Any]
+) -> None:
     source = open_source(table, None, Given())
     prepare(source, tmp_path / "here", SMALL)
-    prepare(source, tmp_path / "there", SMALL, cluster(two_nodes.address))
+    settings = replace(SMALL, work=replace(SMALL.work, task=meeting(tmp_path / "met")))
+    address = two_nodes[0].address
+    prepare(source, tmp_path / "there", settings, cluster(address))
     assert tree(tmp_path / "here") == tree(tmp_path / "there")
-    assert len(ray.nodes()) == 2
+    words = ["prepare", str(table), str(tmp_path / "said"), "--domain", "any"]
+    assert run([*words, "--ray", address]) == 0
+
+
+def test_a_lost_nodes_work_is_done_elsewhere(
+    table: Path, tmp_path: Path, two_nodes: tuple[Any, Any]
+) -> None:
+    made, second = two_nodes
+    source = open_source(table, None, Given())
+    prepare(source, tmp_path / "here", SMALL)
+    begun, ill = tmp_path / "begun", second.node_id
+
+    def task(values: dict[str, Any], pair: Any) -> dict[str, Any]:
+        import ray as here
+
+        if here.get_runtime_context().get_node_id() == ill:
+            begun.touch()
+            time.sleep(600)  # it ends with its node
+        return values
+
+    def lose() -> None:
+        while not begun.exists():
+            time.sleep(0.02)
+        made.remove_node(second, allow_graceful=False)
+
+    loss = Thread(target=lose, daemon=True)
+    loss.start()
+    settings = replace(SMALL, work=replace(SMALL.work, task=task))
+    prepare(source, tmp_path / "there", settings, cluster(made.address))
+    loss.join(60)
+    assert begun.exists()
+    assert tree(tmp_path / "here") == tree(tmp_path / "there")
 
 
 def test_a_cluster_that_is_not_there_is_one_line(table: Path, tmp_path: Path) -> None:

@@ -364,6 +364,24 @@ def test_the_card_counts_what_is_in_the_rows(phantoms: list[Path], tmp_path: Pat
     assert (out / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_card_says_what_is_wrong_with_refused_translations(tmp_path: Path) -> None:
+    said = {
+        "en": ["Fracture of the left clavicle.", "No pneumothorax."],
+        "zh": ["右侧锁骨骨折。", "未见气胸。"],
+    }
+    for language, texts in said.items():
+        rows = [{"image_id": f"{n}_1", "caption": text} for n, text in enumerate(texts)]
+        file = tmp_path / "in" / f"{language}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"annotations": rows}))
+    settings = replace(SMALL, work=Work(text_only=True))
+    card = prepare(source(tmp_path / "in", text_only=True), tmp_path / "out", settings)
+    assert card["facts"]["quarantined"] == {"translation_unfaithful": 1}
+    assert card["facts"]["translation_errors"] == {"side": 1}
+    page = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "by kind of error: side 1." in page
+
+
 def test_the_estimate_is_told_before_the_work(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", [{"report": f"Rib fracture {n}."} for n in range(200)])
     told: list[Any] = []

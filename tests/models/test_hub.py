@@ -156,7 +156,7 @@ def test_code_comes_only_on_an_explicit_word(mirror: type[Hub], tmp_path: Path) 
     [
         (403, "GatedRepo", Code.MODEL_GATED, "hf auth login"),
         (401, "RepoNotFound", Code.PRESET_UNKNOWN, "hf auth login"),
-        (404, "RepoNotFound", Code.PRESET_UNKNOWN, "no such model"),
+        (404, "RepoNotFound", Code.PRESET_UNKNOWN, "no such repository"),
         (404, "RevisionNotFound", Code.PRESET_UNKNOWN, "revision"),
         (400, "", Code.HUB_UNREACHABLE, "hf-mirror.com"),
     ],
@@ -259,6 +259,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> type[Api]:
     class Fresh(Api):
         pass
 
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(huggingface_hub, "HfApi", Fresh)
     return Fresh
 
@@ -298,3 +299,13 @@ def test_an_empty_folder_is_not_pushed(tmp_path: Path) -> None:
     with pytest.raises(HilumError) as caught:
         push(tmp_path, "me/mine")
     assert caught.value.code is Code.MODEL_INCOMPLETE
+
+
+def test_nothing_is_uploaded_offline(
+    api: type[Api], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(HilumError) as caught:
+        push(model, "me/mine")
+    assert caught.value.code is Code.HUB_UNREACHABLE
+    assert "HF_HUB_OFFLINE" in caught.value.detail

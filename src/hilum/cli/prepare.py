@@ -14,7 +14,8 @@ import typer
 from hilum.codes import Code, HilumError
 
 if TYPE_CHECKING:
-    from hilum.data import Estimate
+    from hilum.data import Estimate, Settings
+    from hilum.data import Source as Opened
 
 NOTHING = 4
 
@@ -48,75 +49,84 @@ class Negatives(StrEnum):
     ANY = "any"
 
 
+def _option(name: str, *, help: str, min: int | None = None, max: int | None = None) -> Any:
+    return typer.Option(name, help=help, min=min, max=max)
+
+
+Source = Annotated[Path, typer.Argument(help="Folder or file of a data set, or a hub id.")]
+Out = Annotated[Path, typer.Argument(help="Folder for the dataset; new, or of a stopped run.")]
+Layout = Annotated[
+    str | None, _option("--layout", help="How the source is laid out; guessed where it is plain.")
+]
+Images = Annotated[Path | None, _option("--images", help="Where the images are, if elsewhere.")]
+Columns = Annotated[
+    list[str] | None,
+    _option("--columns", help="ROLE=COLUMN of a table, e.g. report=所见; repeatable."),
+]
+Language = Annotated[str | None, _option("--language", help="en or zh; else each report's own.")]
+Licence = Annotated[str | None, _option("--licence", help="Of the source, if not the known one.")]
+Domains = Annotated[
+    Domain, _option("--domain", help="any: captions of any picture, no gate, no findings.")
+]
+Size = Annotated[int, _option("--size", help="Longest side, px.", min=64, max=8192)]
+TextOnly = Annotated[bool, _option("--text-only", help="Reports without images.")]
+NoPriors = Annotated[
+    bool, _option("--no-priors", help="Take out sentences that compare with older films.")
+]
+Redacted = Annotated[
+    Redactions, _option("--redactions", help="Mark redacted words, or drop the sentence.")
+]
+Audit = Annotated[
+    bool, _option("--audit/--no-audit", help="Refuse translations that change the medicine.")
+]
+MaxSameText = Annotated[
+    int, _option("--max-same-text", help="Studies of one text at most; 0: all.", min=0)
+]
+Split = Annotated[str, _option("--split", help="Shares of train, validation, test.")]
+Seed = Annotated[int, _option("--seed", help="Of the split.")]
+Tasks = Annotated[Task, _option("--task", help="fracture: canonical fracture sentences.")]
+Without = Annotated[Negatives, _option("--negatives", help="Task fracture: studies without one.")]
+Ratio = Annotated[
+    float | None, _option("--balance", help="Task fracture: negatives for each positive.", min=0)
+]
+Limit = Annotated[int | None, _option("--limit", help="Only the first studies.", min=1)]
+Chunk = Annotated[
+    int, _option("--chunk", help="Studies a file; a stop loses less than one.", min=1)
+]
+KeepIds = Annotated[bool, _option("--keep-ids", help="Keep a table's own patient and study ids.")]
+Workers = Annotated[int, _option("--workers", help="Processes; 0: one a core.", min=0)]
+Ray = Annotated[str | None, _option("--ray", help="Work on a Ray cluster: auto, or host:port.")]
+DryRun = Annotated[bool, _option("--dry-run", help="Print the card, write nothing.")]
+AsJson = Annotated[bool, _option("--json", help="The card as one JSON line.")]
+
+
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder or file of a data set, or a hub id.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the dataset; new, or of a stopped run.")],
-    layout: Annotated[
-        str | None,
-        typer.Option("--layout", help="How the source is laid out; guessed where it is plain."),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Where the images are, if elsewhere.")
-    ] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option("--columns", help="ROLE=COLUMN of a table, e.g. report=所见; repeatable."),
-    ] = None,
-    language: Annotated[
-        str | None, typer.Option("--language", help="en or zh; else each report's own.")
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option("--licence", help="Of the source, if not the known one.")
-    ] = None,
-    domain: Annotated[
-        Domain, typer.Option("--domain", help="any: captions of any picture, no gate, no findings.")
-    ] = Domain.CHEST,
-    size: Annotated[int, typer.Option("--size", min=64, max=8192, help="Longest side, px.")] = 1024,
-    text_only: Annotated[bool, typer.Option("--text-only", help="Reports without images.")] = False,
-    no_priors: Annotated[
-        bool, typer.Option("--no-priors", help="Take out sentences that compare with older films.")
-    ] = False,
-    redactions: Annotated[
-        Redactions, typer.Option("--redactions", help="Mark redacted words, or drop the sentence.")
-    ] = Redactions.MARK,
-    audit: Annotated[
-        bool,
-        typer.Option("--audit/--no-audit", help="Refuse translations that change the medicine."),
-    ] = True,
-    max_same_text: Annotated[
-        int, typer.Option("--max-same-text", min=0, help="Studies of one text at most; 0: all.")
-    ] = 0,
-    split: Annotated[
-        str, typer.Option("--split", help="Shares of train, validation, test.")
-    ] = "0.8,0.1,0.1",
-    seed: Annotated[int, typer.Option("--seed", help="Of the split.")] = 0,
-    task: Annotated[
-        Task, typer.Option("--task", help="fracture: canonical fracture sentences.")
-    ] = Task.REPORT,
-    negatives: Annotated[
-        Negatives, typer.Option("--negatives", help="Task fracture: studies without one.")
-    ] = Negatives.ANY,
-    balance: Annotated[
-        float | None,
-        typer.Option("--balance", min=0, help="Task fracture: negatives for each positive."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only the first studies.")
-    ] = None,
-    chunk: Annotated[
-        int, typer.Option("--chunk", min=1, help="Studies a file; a stop loses less than one.")
-    ] = 1000,
-    keep_ids: Annotated[
-        bool, typer.Option("--keep-ids", help="Keep a table's own patient and study ids.")
-    ] = False,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a core.")] = 0,
-    ray: Annotated[
-        str | None, typer.Option("--ray", help="Work on a Ray cluster: auto, or host:port.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the card, write nothing.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="The card as one JSON line.")] = False,
+    source: Source,
+    out: Out,
+    layout: Layout = None,
+    images: Images = None,
+    columns: Columns = None,
+    language: Language = None,
+    licence: Licence = None,
+    domain: Domains = Domain.CHEST,
+    size: Size = 1024,
+    text_only: TextOnly = False,
+    no_priors: NoPriors = False,
+    redactions: Redacted = Redactions.MARK,
+    audit: Audit = True,
+    max_same_text: MaxSameText = 0,
+    split: Split = "0.8,0.1,0.1",
+    seed: Seed = 0,
+    task: Tasks = Task.REPORT,
+    negatives: Without = Negatives.ANY,
+    balance: Ratio = None,
+    limit: Limit = None,
+    chunk: Chunk = 1000,
+    keep_ids: KeepIds = False,
+    workers: Workers = 0,
+    ray: Ray = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
 ) -> int:
     """Make a clean, split, documented dataset of image-report pairs.
 
@@ -126,7 +136,6 @@ def prepare(
     Example: hilum prepare reports.csv mydata --images films --columns report=检查所见
     """
     from hilum import data
-    from hilum.data.card import page
     from hilum.reading.gate import judge
 
     given = data.Given(
@@ -139,17 +148,16 @@ def prepare(
         keep_ids=keep_ids,
     )
     opened = data.open_source(source, layout, given)
-    how = data.Work(
-        size=size,
-        domain=domain.value,
-        no_priors=no_priors,
-        redactions=redactions.value,
-        text_only=text_only,
-        audit=audit,
-        gate=judge if domain is Domain.CHEST else None,
-    )
     settings = data.Settings(
-        work=how,
+        work=data.Work(
+            size=size,
+            domain=domain.value,
+            no_priors=no_priors,
+            redactions=redactions.value,
+            text_only=text_only,
+            audit=audit,
+            gate=judge if domain is Domain.CHEST else None,
+        ),
         fractions=_fractions(split),
         seed=seed,
         limit=limit,
@@ -158,17 +166,23 @@ def prepare(
         task=data.Fractures(negatives.value, balance) if task is Task.FRACTURE else None,
         command=_command(source, opened.layout),
     )
-    with _Progress(opened.layout, workers or _cores(), out) as progress:
-        card = data.prepare(
-            opened,
-            None if dry_run else out,
-            settings,
-            data.cluster(ray) if ray else data.processes(workers or _cores()),
-            progress.watch(),
-        )
-    _say_notes(given.notes)
-    _print(card, out, as_json=json, dry=page(card) if dry_run else None)
+    card = _run(opened, out, settings, workers or _cores(), ray, dry_run)
+    _print(card, out, as_json=json, dry=dry_run)
     return 0 if card["facts"]["rows"] else NOTHING
+
+
+def _run(
+    opened: Opened, out: Path, settings: Settings, workers: int, ray: str | None, dry: bool
+) -> dict[str, Any]:
+    """The work, with its progress and what the source's reader had to say."""
+    from hilum import data
+
+    spread = data.cluster(ray) if ray else data.processes(workers)
+    with _Progress(opened.layout, None if ray else workers, out) as progress:
+        card = data.prepare(opened, None if dry else out, settings, spread, progress.watch())
+    for note in dict.fromkeys(opened.given.notes):
+        print(note, file=sys.stderr)
+    return card
 
 
 def _columns(pairs: list[str]) -> dict[str, str]:
@@ -200,16 +214,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _say_notes(notes: list[str]) -> None:
-    for note in dict.fromkeys(notes):
-        print(note, file=sys.stderr)
+def _print(card: dict[str, Any], out: Path, *, as_json: bool, dry: bool) -> None:
+    from hilum.data.card import page
 
-
-def _print(card: dict[str, Any], out: Path, *, as_json: bool, dry: str | None) -> None:
     if as_json:
         print(jsonlib.dumps(card, ensure_ascii=False))
-    elif dry is not None:
-        print(dry)
+    elif dry:
+        print(page(card))
     else:
         facts = card["facts"]
         rows = ", ".join(f"{split} {n}" for split, n in facts["rows"].items()) or "none"
@@ -230,7 +241,7 @@ def _free(folder: Path) -> float:
 class _Progress:
     """A line on what is ahead, and a bar: studies done, of which quarantined."""
 
-    def __init__(self, layout: str, workers: int, out: Path) -> None:
+    def __init__(self, layout: str, workers: int | None, out: Path) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -268,11 +279,12 @@ class _Progress:
         return Watch(ahead=self._ahead, begun=self._begun, result=self._result)
 
     def _ahead(self, ahead: Estimate) -> None:
-        hours = ahead.studies * ahead.seconds_per_study / self.workers / 3600
+        hours = ahead.studies * ahead.seconds_per_study / (self.workers or 1) / 3600
+        by = f"workers: {self.workers}" if self.workers else "of one processor"
         size = ahead.studies * ahead.bytes_per_study / 1e9
         self.bar.console.print(
             f"{ahead.studies:,} studies, {ahead.films:,} images: about {size:.1f} GB and "
-            f"{hours:.1f} hours, workers: {self.workers}; {_free(self.out):.1f} GB free",
+            f"{hours:.1f} hours, {by}; {_free(self.out):.1f} GB free",
             highlight=False,
             soft_wrap=True,
         )

@@ -29,7 +29,7 @@ from hilum.data.work import Refusal, Row
 
 STATE = ".prepare"
 DATA = "data"
-_GROUP_ROWS, _GROUP_BYTES = 64, 32 << 20  # a row group is written when either is reached
+_GROUP_ROWS, _GROUP_BYTES = 512, 8 << 20  # a row group is written when either is reached
 
 Tally = Counter[str]
 

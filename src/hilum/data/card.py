@@ -51,9 +51,15 @@ def _tally_fractures(instances: list[dict[str, Any]], into: Counter[str]) -> Non
 
 
 def facts(
-    counts: Counter[str], quarantined: Counter[str], patients: Counter[str]
+    counts: Counter[str],
+    quarantined: Counter[str],
+    patients: Counter[str],
+    errors: Counter[str] | None = None,
 ) -> dict[str, Any]:
-    """The card in numbers, from the counts of rows, refusals by code and patients by split."""
+    """The card in numbers, from the counts of rows, refusals by code and patients by split.
+
+    ``errors``: refused translations by the kind of error; one may have several.
+    """
     rows = _of("rows", counts)
     return {
         "rows": rows,
@@ -82,6 +88,7 @@ def facts(
         "licence": strictest(list(_of("licence", counts))),
         "flags": _of("flag", counts),
         "quarantined": dict(sorted(quarantined.items())),
+        "translation_errors": dict((errors or Counter()).most_common()),
     }
 
 
@@ -146,7 +153,7 @@ Views: {views}.
 
 {flags}
 {quarantined}
-Every refused study is in quarantine.jsonl, with its place in the source.
+{errors}Every refused study is in quarantine.jsonl, with its place in the source.
 
 ## Licence
 
@@ -192,6 +199,7 @@ def page(card: dict[str, Any]) -> str:
         quarantined=_codes_table(
             "why a study was refused", "No study was refused.", told["quarantined"]
         ),
+        errors=_errors(told),
         licence=told["licence"],
         url=card["url"],
         command=card["command"],
@@ -231,6 +239,11 @@ def _fractures(told: dict[str, Any]) -> str:
     counted = {kind: counts for kind, counts in told["fractures"].items() if counts}
     lines = [f"by {kind}: {_listed(counts)}" for kind, counts in counted.items()]
     return f"Fractures, each occurrence {'; '.join(lines)}.\n\n" if lines else ""
+
+
+def _errors(told: dict[str, Any]) -> str:
+    kinds = _listed(told["translation_errors"])
+    return f"Refused translations by kind of error: {kinds}.\n\n" if kinds != "none" else ""
 
 
 def _codes_table(title: str, none: str, counts: dict[str, int]) -> str:

@@ -9,6 +9,8 @@ from hilum.codes import Code, HilumError
 from hilum.findings import Finding, FindingName, Status
 from hilum.study import Context
 
+_NOBODY = Context()  # one for all pairs without: making and pickling one costs as much as a label
+
 
 @dataclass(frozen=True, slots=True)
 class Film:
@@ -35,7 +37,7 @@ class Pair:
     findings: str = field(default="", repr=False)
     impression: str = field(default="", repr=False)
     language: str | None = None
-    context: Context = field(default_factory=Context, repr=False)
+    context: Context = field(default_factory=lambda: _NOBODY, repr=False)
     truth: list[Finding] | None = field(default=None, repr=False)
     truth_source: str = "truth"
     published: dict[FindingName, Status] = field(default_factory=dict, repr=False)

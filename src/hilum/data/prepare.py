@@ -226,7 +226,9 @@ def _finish(
     }
     sheet = contact_sheet([out / DATA / name for name in files]) if out is not None else None
     counts = Counter(line["code"] for line in refused)
-    facts = cards.facts(builder.total(), counts, Counter(builder.seen.patients.values()))
+    unfaithful = [line for line in refused if line["code"] == Code.TRANSLATION_UNFAITHFUL]
+    errors = Counter(kind for line in unfaithful for kind in line["detail"].split(", "))
+    facts = cards.facts(builder.total(), counts, Counter(builder.seen.patients.values()), errors)
     rule = f"by patient, by hash, seed {settings.seed}, shares {settings.plain()['fractions']}"
     if census.official:
         rule = f"as the source says for {census.official} of {census.studies} studies, else {rule}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
@@ -12,19 +13,17 @@ from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from hilum.codes import Code, HilumError
 from hilum.data.pair import Pair
 from hilum.data.work import Refusal, Row, Work, work
 
 Result = Row | Refusal
-BATCH = 4
-"""Pairs that travel to a worker together."""
+FILMS, PAIRS = 4, 64
+"""A batch travels to a worker together: so many films at most, and so many pairs."""
 AHEAD = 3
 """Batches in flight for each worker: one worked on, the others waiting."""
-
-T = TypeVar("T")
 
 
 class Spread(Protocol):
@@ -39,7 +38,7 @@ class Spread(Protocol):
 
 def in_order(pairs: Iterable[Pair], how: Work, spread: Spread) -> Iterator[Result]:
     """A result a pair, in the order of the pairs."""
-    for results in spread(partial(_several, how=how), batched(pairs, BATCH)):
+    for results in spread(partial(_several, how=how), batched(pairs, with_films=not how.text_only)):
         yield from results
 
 
@@ -47,10 +46,17 @@ def _several(pairs: list[Pair], how: Work) -> list[Result]:
     return [work(pair, how) for pair in pairs]
 
 
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of ``size`` items; the last may be shorter."""
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
+def batched(pairs: Iterable[Pair], *, with_films: bool) -> Iterator[list[Pair]]:
+    """Batches of nearly equal work: a film takes far longer than a text, which costs its way."""
+    batch: list[Pair] = []
+    films = 0
+    for pair in pairs:
+        batch.append(pair)
+        films += len(pair.films) if with_films else 0
+        if films >= FILMS or len(batch) == PAIRS:
+            yield batch
+            batch, films = [], 0
+    if batch:
         yield batch
 
 
@@ -110,13 +116,14 @@ def cluster(address: str) -> Spread:
     except ImportError as error:
         hint = "install it with: pip install 'hilum[ray]'"
         raise HilumError(Code.EXTRA_MISSING, "ray", hint) from error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
 
     def spread(
         function: Callable[[list[Pair]], list[Result]], batches: Iterator[list[Pair]]
     ) -> Iterator[list[Result]]:
         try:
             if not ray.is_initialized():
-                ray.init(address, log_to_driver=False, logging_level="ERROR")
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
             apart = ray.remote(max_retries=3)(_called)
             shared = ray.put(function)
             window = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))

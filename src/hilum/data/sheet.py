@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-TILE, CAPTION, COLUMNS = 160, 28, 8
+TILE, CAPTION, COLUMNS = 160, 40, 8
 FILMS = 24
 
 
@@ -60,5 +61,6 @@ def _tile(row: dict[str, Any]) -> Image.Image | None:
     present = [f["name"].replace("_", " ") for f in row["findings"] if f["status"] == "present"]
     draw = ImageDraw.Draw(tile)
     draw.text((3, TILE + 2), row["split"], fill=160)
-    draw.text((3, TILE + 14), (", ".join(present) or "-")[:26], fill=255)
+    for n, line in enumerate(wrap(", ".join(present) or "-", 26)[:2]):
+        draw.text((3, TILE + 14 + 12 * n), line, fill=255)
     return tile

@@ -27,10 +27,26 @@ class Composed:
     processor: Any
 
     def save(self, folder: Path) -> Path:
-        """Write both in the Hugging Face layout, weights as safetensors."""
-        self.model.save_pretrained(folder)
+        """Write both in the Hugging Face layout, weights as safetensors under published names."""
+        self.model.save_pretrained(folder, state_dict=_published(self.model))
         self.processor.save_pretrained(folder)
         return folder
+
+
+# transformers 5 left a step of these encoders' names out; published checkpoints, transformers 4 and
+# vLLM have it, and transformers 5 reads both.
+_LONGER = ("clip_vision_model", "siglip_vision_model")
+
+
+def _published(model: Any) -> dict[str, Any]:
+    """The model's tensors, named so that older readers find the encoder's too."""
+    tower = "model.vision_tower."
+    vision = getattr(model.config, "vision_config", None)
+    longer = tower + ("vision_model." if getattr(vision, "model_type", "") in _LONGER else "")
+    return {
+        longer + name.removeprefix(tower) if name.startswith(tower) else name: tensor
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def template(name: str) -> str:

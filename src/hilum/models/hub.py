@@ -49,6 +49,12 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUGGING_FACE
 
 
+def refuse_offline(hub: str, instead: str) -> None:
+    """Raises ``hub_unreachable`` where ``HF_HUB_OFFLINE`` forbids the network."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise HilumError(Code.HUB_UNREACHABLE, hub, f"HF_HUB_OFFLINE forbids it; {instead}")
+
+
 def fetch(
     name: str,
     folder: Path,
@@ -64,16 +70,13 @@ def fetch(
     hub, parts = _source(name)
     if commercial:
         require_commercial(name, parts)
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper()
-    if offline in ("1", "ON", "YES", "TRUE"):
-        wrong = "HF_HUB_OFFLINE forbids it; copy the model's folder here instead"
-        raise HilumError(Code.HUB_UNREACHABLE, hub, wrong)
+    refuse_offline(hub, "copy the model's folder here instead")
     if endpoint() != HUGGING_FACE:  # the xet storage is not behind the mirror
         os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     from huggingface_hub import HfApi, snapshot_download
 
     wanted = [*WANTED, "*.py"] if trust_remote_code else WANTED
-    with _explained(hub):
+    with explained(hub):
         pinned = HfApi(endpoint=endpoint()).model_info(hub, revision=revision).sha
         snapshot_download(
             hub,
@@ -122,7 +125,8 @@ def push(folder: Path, hub: str, public: bool = False) -> str:
     """Upload a folder to ``owner/name``, private unless ``public``; answers its address.
 
     Pickles and fetch records stay behind. Raises ``option_invalid`` where the repository is public
-    already and ``public`` was not said, ``model_incomplete`` for a folder without weights.
+    already and ``public`` was not said, ``model_incomplete`` for a folder without weights,
+    ``hub_unreachable``.
     """
     from huggingface_hub import HfApi
 
@@ -130,8 +134,9 @@ def push(folder: Path, hub: str, public: bool = False) -> str:
         raise HilumError(Code.OPTION_INVALID, hub, "a repository is owner/name")
     if not any(folder.glob("*.safetensors")):
         raise HilumError(Code.MODEL_INCOMPLETE, folder, "no *.safetensors")
+    refuse_offline(hub, "nothing was uploaded")
     api = HfApi(endpoint=endpoint())
-    with _explained(hub):
+    with explained(hub):
         api.create_repo(hub, private=not public, exist_ok=True)
         if not public and not api.model_info(hub).private:
             wrong = "the repository is public already; say --public to upload there"
@@ -157,8 +162,11 @@ def _source(name: str) -> tuple[str, list[Part]]:
 
 
 @contextmanager
-def _explained(hub: str) -> Generator[None]:
-    """The hub's errors in one line that says what to do."""
+def explained(hub: str, missing: Code = Code.PRESET_UNKNOWN) -> Generator[None]:
+    """The hub's errors in one line that says what to do.
+
+    Raises ``model_gated``, ``hub_unreachable``, and ``missing`` where there is no such repository.
+    """
     from huggingface_hub import errors
 
     try:
@@ -167,8 +175,8 @@ def _explained(hub: str) -> Generator[None]:
         todo = f"open {endpoint()}/{hub}, accept, then: hf auth login"
         raise HilumError(Code.MODEL_GATED, hub, todo) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        wrong = f"{endpoint()} has no such model or revision, or it is private: hf auth login"
-        raise HilumError(Code.PRESET_UNKNOWN, hub, wrong) from error
+        wrong = f"{endpoint()} has no such repository or revision, or it is private: hf auth login"
+        raise HilumError(missing, hub, wrong) from error
     except HilumError:
         raise
     except Exception as error:  # the hub's HTTP library, and its errors, change with its version

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -138,7 +139,9 @@ def find(name: str) -> Preset:
     for entry in gone():
         if wanted in (entry.id, *entry.aliases):
             raise HilumError(Code.MODEL_GONE, entry.id, f"{entry.why}; take {entry.instead}")
-    raise HilumError(Code.PRESET_UNKNOWN, name, "hilum models list shows them")
+    near = get_close_matches(wanted, presets(), 1)
+    hint = f"{near[0]}?" if near else "hilum models list shows them"
+    raise HilumError(Code.PRESET_UNKNOWN, name, hint)
 
 
 def meta_model(preset: Preset) -> Any:

@@ -47,6 +47,7 @@ def pairs(path: Path, given: Given) -> Iterator[Pair]:
 
 
 def _splits(path: Path) -> dict[str, Any]:
+    revision = None if path.exists() else _revision(path.as_posix())
     try:
         import datasets
     except ImportError as error:
@@ -59,10 +60,28 @@ def _splits(path: Path) -> dict[str, Any]:
             single = isinstance(loaded, datasets.Dataset)
             parts = {"train": loaded} if single else dict(loaded)
             return {name: part.to_iterable_dataset() for name, part in parts.items()}
-        return dict(datasets.load_dataset(str(path), streaming=True))
+        return dict(datasets.load_dataset(path.as_posix(), revision=revision, streaming=True))
     except Exception as error:
         detail = f"datasets cannot open it: {type(error).__name__}"
         raise HilumError(Code.SOURCE_INVALID, path, detail) from None
+
+
+def _revision(name: str) -> str:
+    """The commit a data set of the hub stands at.
+
+    ``datasets`` tries a name that is not there for a minute, and says little; this asks once.
+    """
+    from huggingface_hub import HfApi
+
+    from hilum.models.hub import endpoint, explained, refuse_offline
+
+    refuse_offline(name, "name a local folder of it instead")
+    with explained(name, missing=Code.SOURCE_INVALID):
+        api = HfApi(endpoint=endpoint())
+        info = api.dataset_info(name)
+        if info.gated:
+            api.auth_check(name, repo_type="dataset")
+    return str(info.sha)
 
 
 def _image_column(features: Any) -> str | None:
