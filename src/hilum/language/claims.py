@@ -59,7 +59,7 @@ def mentions(tokens: Sequence[Token], language: str) -> list[Mention]:
         word, start, end = tokens[i]
         node = root.get(word)
         if node is None:
-            if word == ",":
+            if word == "," or (word == ":" and language == "zh"):
                 found.append(Mention("comma", "", start, end))
             elif word[0] in "tlc" and word[1:].isdigit():
                 found.append(Mention("bone", "vertebra", start, end))

@@ -18,6 +18,10 @@ _DENIED = {
     "blunted": "clear",
     "thickened": "thin",
 }
+# What may stand between "no abnormality" and "such as": places, and the comma.
+_STEPPED_OVER = frozenset(
+    ("organ", "bone", "joint", "side", "region", "zone", "and", "comma", "seen", "verb")
+)
 
 
 class Walk:
@@ -32,6 +36,7 @@ class Walk:
         self.doubt: Mention | None = None
         self.silent = False
         self.segment = 0
+        self.removal = -1  # the segment in which devices are taken out
         self.behind = 0  # cues that follow act on the claims from here on
         self.verb = False  # in this segment
         self.told = False  # a verb after the organs that wait for their state
@@ -43,6 +48,7 @@ class Walk:
         self.listing = False
         self.settled = False  # "no change in A or B": both are there
         self.denial: Mention | None = None  # the last "no abnormality"
+        self.disease: tuple[int, Mention] | None = None  # named in this segment, not yet denied
 
     def take(self, at: int, mention: Mention) -> None:
         """Act on one mention."""
@@ -79,10 +85,16 @@ class Walk:
 
     def on_disease(self, at: int, mention: Mention) -> None:
         """Example: "acute disease": the chest is normal where that is denied."""
-        if self.negation is not None and not self.silent:
-            claim = Claim((), Status.ABSENT, mention.start, mention.end, at, normal=True)
-            claim.cue = (self.negation.start, self.negation.end)
+        if self.negation is not None:
             self.denial = self.negation
+            self._deny_disease(at, mention, self.negation)
+        else:
+            self.disease = (at, mention)
+
+    def _deny_disease(self, at: int, mention: Mention, cue: Mention) -> None:
+        if not self.silent:
+            claim = Claim((), Status.ABSENT, mention.start, mention.end, at, normal=True)
+            claim.cue = (cue.start, cue.end)
             self._add(claim)
 
     def on_normal_chest(self, at: int, mention: Mention) -> None:
@@ -91,7 +103,9 @@ class Walk:
             self._add(Claim((), Status.PRESENT, mention.start, mention.end, at, normal=True))
 
     def _judge(self, claim: Claim) -> None:
-        if self.negation is not None:
+        if self.removal == self.segment and FindingName.SUPPORT_DEVICES in claim.names:
+            claim.status = Status.ABSENT
+        elif self.negation is not None:
             claim.status = Status.ABSENT
             claim.cue = (self.negation.start, self.negation.end)
         elif self.doubt is not None:
@@ -113,6 +127,7 @@ class Walk:
             claim = self._organ_claim(at, mention, *self.state)
             if claim is not None:
                 self.described.append(claim)
+                self.verb = False
         else:
             self.organs.append((at, mention))
 
@@ -124,7 +139,8 @@ class Walk:
         if self.negation is not None:
             self.denied.add(at)
             state = _DENIED.get(state, "")
-        if self.organs:
+        around = [m.kind for m in self.found[max(0, at - 1) : at + 2]]
+        if self.organs and around != ["and", "state", "organ"]:
             self._describe(self.organs, state, mention)
         elif self.described and self.verb:
             for claim in self.described:
@@ -178,8 +194,16 @@ class Walk:
         self.listing = self.doubt is mention
 
     def on_such_as(self, at: int, mention: Mention) -> None:
-        """Example: "无异常，如肺炎": what was denied in general is denied one by one."""
-        if at and self.found[at - 1].kind == "comma" and self.denial is not None:
+        """Example: "no abnormality, such as": what was denied or hedged is so one by one."""
+        before = at - 1
+        while before >= 0 and self.found[before].kind in _STEPPED_OVER:
+            before -= 1
+        if before < 0:
+            return
+        general = self.found[before]
+        if general.kind in ("uncertain", "list"):
+            self.doubt, self.listing = general, True
+        elif self.denial is not None and (general is self.denial or general.kind == "disease"):
             self.negation, self.negated_segment = self.denial, self.segment
 
     def on_affirm(self, at: int, mention: Mention) -> None:
@@ -227,11 +251,19 @@ class Walk:
     def on_negate_after(self, at: int, mention: Mention) -> None:
         """Deny what came before, or else what follows."""
         reach = [c for c in self._reach() if not c.normal]
+        if mention.value == "device":
+            reach = [c for c in reach if FindingName.SUPPORT_DEVICES in c.names]
         for claim in reach:
             claim.status, claim.cue = Status.ABSENT, (mention.start, mention.end)
             self.denied.add(claim.at)
-        if not reach:
+        if not reach and self.disease is not None:
+            self._deny_disease(*self.disease, mention)  # "active disease is not seen"
+        elif not reach and mention.value != "device":
             Walk.on_negate(self, at, mention)
+
+    def on_removal(self, at: int, mention: Mention) -> None:
+        """Example: "interval removal of": denies the devices that follow, and nothing else."""
+        self.removal = self.segment
 
     def _reach(self) -> list[Claim]:
         return self.claims[self.behind :]

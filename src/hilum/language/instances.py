@@ -6,12 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 from hilum.findings import Bone, FindingName, Instance, Side, Stage
-from hilum.language.claims import Assessed, Claim
-from hilum.language.places import Before, Part, Place, parts, places_of
+from hilum.language.claims import Assessed, Claim, Mention
+from hilum.language.places import Before, Part, Place, details, parts, places_of
 from hilum.report import Language
 
 _MIDLINE = (Bone.VERTEBRA, Bone.STERNUM)
 _PLACES = frozenset(("side", "bone", "region", "and", "or"))
+_ALL = ("均", "都", "皆")  # what follows is said of every fracture before it
 _GAPS = frozenset(("and", "or", "comma", "with", "stop", "choice"))
 
 
@@ -46,33 +47,58 @@ def locate(
     if all(p.empty for p in places):
         told = places_of(before())
         places = told if any(p.bone or p.ribs for p in told) else places
-    _borrow_side(places, said, clauses[here])
-    own += _told_later(claim, said, own, parts(said, folded, bounds, language))
-    stage = _pick(own, "stage")
-    if language == "zh" and any(p.value is Stage.OLD for p in own):
-        stage = Stage.OLD  # 陈旧性骨折，骨痂形成
-    moved = _pick(own, "displacement")
-    term = folded[claim.start : claim.end]
+    _borrow_side(places, said, clauses[here], clauses[here - 1] if here else None)
+    own += _told_later(claim, said, folded, own, parts(said, folded, bounds, language))
+    commas = [m.start for m in said.mentions if m.kind == "comma"]
+    runs = details(own, claim.start, commas)
+    rest = [p for p in own if not any(p in run for run in runs)]
+    main = _stage(rest, language), _pick(rest, "displacement")
     found = []
     for place in places:
-        if place.bone is None and ("压缩" in term or "compression" in term):
-            place.bone = Bone.VERTEBRA
-        if place.bone is None and place.ribs:
-            place.bone = Bone.RIB
-        rib = place.bone is Bone.RIB
-        for region in place.regions if rib and place.regions else [None]:
-            found.append(
-                Instance(
-                    bone=place.bone,
-                    side=Side.MIDLINE if place.bone in _MIDLINE else place.side,
-                    ribs=sorted(set(place.ribs)) if rib else [],
-                    region=region,
-                    displacement=moved,
-                    stage=stage,
-                    span=(claim.start, claim.end),
-                )
-            )
+        _name_bone(place, folded[claim.start : claim.end])
+        whole = set(place.ribs)
+        for run in runs:
+            some = whole & set(run[0].value)
+            if some and place.bone is Bone.RIB:
+                told = _stage(run, language) or main[0], _pick(run, "displacement") or main[1]
+                found += _instances(place, some, told, claim)
+                place.ribs = [n for n in place.ribs if n not in some]
+        if place.ribs or not whole:
+            found += _instances(place, set(place.ribs), main, claim)
     return found
+
+
+def _name_bone(place: Place, term: str) -> None:
+    if place.bone is None and ("压缩" in term or "compression" in term):
+        place.bone = Bone.VERTEBRA
+    if place.bone is None and place.ribs:
+        place.bone = Bone.RIB
+
+
+def _stage(own: list[Part], language: Language) -> Stage | None:
+    if language == "zh" and any(p.value is Stage.OLD for p in own):
+        return Stage.OLD  # 陈旧性骨折，骨痂形成
+    stage: Stage | None = _pick(own, "stage")
+    return stage
+
+
+def _instances(
+    place: Place, ribs: set[int], told: tuple[Stage | None, Any], claim: Claim
+) -> list[Instance]:
+    """One occurrence for each region of the place."""
+    rib = place.bone is Bone.RIB
+    return [
+        Instance(
+            bone=place.bone,
+            side=Side.MIDLINE if place.bone in _MIDLINE else place.side,
+            ribs=sorted(ribs) if rib else [],
+            region=region,
+            displacement=told[1],
+            stage=told[0],
+            span=(claim.start, claim.end),
+        )
+        for region in (place.regions if rib and place.regions else [None])
+    ]
 
 
 def _clauses(
@@ -108,16 +134,28 @@ def _nearest(own: list[Part], clauses: list[tuple[int, int]], here: int) -> list
     return places_of(own)
 
 
-def _borrow_side(places: list[Place], said: Assessed, clause: tuple[int, int]) -> None:
-    """Example: "rib fractures and pleural thickening on the right": the one side is everyone's."""
+def _borrow_side(
+    places: list[Place],
+    said: Assessed,
+    clause: tuple[int, int],
+    before: tuple[int, int] | None,
+) -> None:
+    """Example: "rib fractures and pleural thickening on the right": the one side is everyone's.
+
+    Where the clause tells none, the clause before it may: "右肩关节脱位，肱骨大结节骨折".
+    """
     if any(p.side for p in places):
         return
-    sides = {
-        m.value for m in said.mentions if m.kind == "side" and clause[0] <= m.start < clause[1]
-    }
+    sides = _sides(said, clause)
+    if not sides and before and not any(before[0] <= c.start < before[1] for c in said.claims):
+        sides = _sides(said, before)
     if len(sides) == 1:
         for place in places:
             place.side = Side(next(iter(sides)))
+
+
+def _sides(said: Assessed, span: tuple[int, int]) -> set[str]:
+    return {m.value for m in said.mentions if m.kind == "side" and span[0] <= m.start < span[1]}
 
 
 def _lesion(own: list[Part], claim: Claim) -> Instance:
@@ -166,7 +204,7 @@ def _gap(first: Claim, second: Claim, said: Assessed, folded: str) -> int:
     gaps = [
         m
         for m in said.mentions[first.at + 1 : second.at]
-        if m.kind in _GAPS and m.start >= first.end
+        if m.kind in _GAPS and m.start >= first.end and not _numbers_around(m, folded)
     ]
     follows = folded[first.end : first.end + 14].lstrip()
     taken = follows.startswith(("of ", "in ", "at ", "on ", "involving ", "along ", ",", "("))
@@ -177,7 +215,15 @@ def _gap(first: Claim, second: Claim, said: Assessed, folded: str) -> int:
     return chosen.start
 
 
-def _told_later(claim: Claim, said: Assessed, own: list[Part], every: list[Part]) -> list[Part]:
+def _numbers_around(gap: Mention, folded: str) -> bool:
+    """Example: the mark in "第4、5肋": it parts two ribs, not two claims."""
+    before, after = folded[: gap.start].rstrip()[-1:], folded[gap.end :].lstrip("第 ")[:1]
+    return before.isdigit() and after.isdigit()
+
+
+def _told_later(
+    claim: Claim, said: Assessed, folded: str, own: list[Part], every: list[Part]
+) -> list[Part]:
     """Alignment and callus told after another finding: "骨折内固定术后，可见钢板，骨痂形成"."""
     known = {p.slot for p in own}
     after = [c.start for c in said.claims if c.at > claim.at and FindingName.FRACTURE in c.names]
@@ -187,7 +233,8 @@ def _told_later(claim: Claim, said: Assessed, own: list[Part], every: list[Part]
     return [
         p
         for p in every
-        if claim.end <= p.start < end
+        if claim.end <= p.start
+        and (p.start < end or folded[p.start - 2 : p.start].strip("有已见")[-1:] in _ALL)
         and p.slot not in known
         and (p.slot == "displacement" or p.value is Stage.HEALING)
     ]

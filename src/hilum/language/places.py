@@ -37,6 +37,7 @@ class Place:
     side: Side | None = None
     ribs: list[int] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
+    region_first: bool = False  # "posterior 5th": the region was told before the ribs
 
     @property
     def empty(self) -> bool:
@@ -77,6 +78,8 @@ def _parts_of(m: Mention, denied: bool) -> list[Part]:
             bone, _, region = m.value.partition(" ")
             values = [("region", Region(region))] if region else []
             values.append(("bone", Bone(bone)))
+        case "joint":
+            values = [("joint", Bone.OTHER)]
         case "undisplaced":
             values = [("displacement", Displacement.NONDISPLACED)]
         case "displacement":
@@ -133,23 +136,57 @@ def _numbers(text: str) -> list[int]:
 
 
 def places_of(own: list[Part]) -> list[Place]:
-    """Words in order to places, at least one: a second side or another bone opens a new one."""
+    """Words in order to places, at least one; :func:`_opens` says where a new one begins."""
     places = [Place()]
+    boned = any(p.slot == "bone" for p in own)
     for part in own:
-        if part.slot in ("side", "bone") and getattr(places[-1], part.slot) not in (
-            None,
-            part.value,
-        ):
+        if _opens(part, places[-1]):
             places.append(Place())
         here = places[-1]
         if part.slot in ("side", "bone"):
             setattr(here, part.slot, part.value)
+        elif part.slot == "joint" and not boned:
+            here.bone = part.value
         elif part.slot == "ribs":
+            here.region_first = here.region_first or (bool(here.regions) and not here.ribs)
             here.ribs += part.value
         elif part.slot == "region" and part.value not in here.regions:
             here.regions.append(part.value)
     _fill(places)
     return places
+
+
+def _opens(part: Part, here: Place) -> bool:
+    """A second side, another bone, or ribs after a bone that is none or after a finished list."""
+    if part.slot in ("side", "bone"):
+        return getattr(here, part.slot) not in (None, part.value)
+    if part.slot == "ribs":
+        listed = bool(here.ribs) and bool(here.regions) and not here.region_first
+        again = set(part.value) <= set(here.ribs)
+        return (listed and not again) or here.bone not in (None, Bone.RIB)
+    return False
+
+
+def details(own: list[Part], after: int, commas: list[int]) -> list[list[Part]]:
+    """Runs of parts behind ``after`` that tell more of some ribs told of before.
+
+    Example: "第3-6肋骨折，第5、6肋断端错位": each run begins with its ribs and holds a stage or
+    an alignment; it ends at a comma.
+    """
+    known = {n for p in own if p.slot == "ribs" and p.start < after for n in p.value}
+    runs = []
+    for k, part in enumerate(own):
+        if part.slot != "ribs" or part.start < after or not set(part.value) < known:
+            continue
+        end = next((c for c in commas if c >= part.end), None)
+        run = [part]
+        for p in own[k + 1 :]:
+            if p.slot == "ribs" or (end is not None and p.start > end):
+                break
+            run.append(p)
+        if any(p.slot in ("stage", "displacement") for p in run):
+            runs.append(run)
+    return runs
 
 
 def _fill(places: list[Place]) -> None:

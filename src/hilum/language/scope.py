@@ -13,6 +13,7 @@ from hilum.report import Language
 
 # Words for what is there: nobody denies an old fracture or a stable nodule.
 _STANDING = ("stable", "old", "healing")
+_NORMAL = ("normal", "clear", "stable")
 
 
 def assess(sentence: Sentence, language: Language, found: list[Mention]) -> Assessed:
@@ -26,6 +27,13 @@ def assess(sentence: Sentence, language: Language, found: list[Mention]) -> Asse
 
 
 class _English(Walk):
+    def on_stop(self, at: int, mention: Mention) -> None:
+        """Example: "hypoinflated but clear": the organs before a "but" are still spoken of."""
+        waiting = self.organs if at + 1 < len(self.found) else []
+        super().on_stop(at, mention)
+        if waiting and self.found[at + 1].kind == "state":
+            self.organs = waiting
+
     def on_comma(self, at: int, mention: Mention) -> None:
         if self.told:
             self.organs = []
@@ -39,11 +47,16 @@ class _English(Walk):
             self.listing = False
         self.segment += 1
         self.verb = self.told = self.choice = self.settled = False
+        self.disease = None
 
     def on_and(self, at: int, mention: Mention) -> None:
         """Example: "no effusion and the heart is normal": a statement of its own."""
         ahead = [m.kind for m in self._ahead(at)]
-        standing = at + 1 < len(self.found) and self.found[at + 1].value in _STANDING
+        following = self.found[at + 1 : at + 3]
+        standing = bool(following) and following[0].value in _STANDING
+        normal = [m.kind for m in following] == ["state", "organ"]
+        if normal and following[0].value in _NORMAL:
+            standing = True  # "no effusion and normal heart size"
         if standing or ("organ" in ahead and "state" in ahead[ahead.index("organ") :]):
             self.negation = self.doubt = None
 
@@ -98,13 +111,15 @@ class _Chinese(Walk):
         self.organs, self.state, self.described = [], None, []
         self.segment += 1
         self.verb = self.told = self.choice = False
+        self.disease = None
 
     def on_stop(self, at: int, mention: Mention) -> None:
         self.negation = self.doubt = None
 
     def on_negate(self, at: int, mention: Mention) -> None:
         """Example: "气胸、积液都没有": at the end of a segment it denies what was before it."""
-        if self._reach() and not any(m.kind not in ("seen", "verb") for m in self._ahead(at)):
+        last = not any(m.kind not in ("seen", "verb") for m in self._ahead(at))
+        if self._reach() and last and mention.value != "forward":
             self.on_negate_after(at, mention)
         else:
             super().on_negate(at, mention)
