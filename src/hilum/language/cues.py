@@ -17,6 +17,7 @@ _DENIED = {
     "abnormal": "normal",
     "blunted": "clear",
     "thickened": "thin",
+    "broken": "whole",
 }
 # What may stand between "no abnormality" and "such as": places, and the comma.
 _STEPPED_OVER = frozenset(
@@ -71,6 +72,13 @@ class Walk:
                 if one.status is Status.PRESENT:
                     one.status = Status.UNCERTAIN
         self.choice = False
+        self._add(claim)
+
+    def on_denied(self, at: int, mention: Mention) -> None:
+        """Example: "未见异常密度影", where "未见异常" alone would be a normal organ."""
+        claim = Claim(names(mention.value), Status.ABSENT, mention.start, mention.end, at)
+        claim.cue = (mention.start, mention.end)
+        self.denied.add(at)
         self._add(claim)
 
     def _hardware(self, mention: Mention) -> bool:
@@ -260,6 +268,14 @@ class Walk:
             self._deny_disease(*self.disease, mention)  # "active disease is not seen"
         elif not reach and mention.value != "device":
             Walk.on_negate(self, at, mention)
+
+    def on_operated(self, at: int, mention: Mention) -> None:
+        """Example: "疝修补术后": the finding before it is history; a fracture is not."""
+        last = self.claims[-1] if self.claims else None
+        if last is None or mention.start != last.end:
+            return
+        if not {FindingName.FRACTURE, FindingName.SUPPORT_DEVICES} & set(last.names):
+            self.claims.pop()
 
     def on_removal(self, at: int, mention: Mention) -> None:
         """Example: "interval removal of": denies the devices that follow, and nothing else."""

@@ -13,6 +13,7 @@ from hilum.report import Language
 
 # Words for what is there: nobody denies an old fracture or a stable nodule.
 _STANDING = ("stable", "old", "healing")
+_BEFORE_ADJECTIVE = ("negate", "or", "and", "such_as")
 _NORMAL = ("normal", "clear", "stable")
 
 
@@ -76,7 +77,7 @@ class _English(Walk):
         first, kinds = ahead[0], {m.kind for m in ahead}
         if first.kind in ("or", "choice", "versus"):
             return True
-        if {"organ", "state"} <= kinds or "stop" in kinds or shut:
+        if ({"organ", "state"} <= kinds and not self._abnormal(ahead)) or "stop" in kinds or shut:
             return False
         if self.negation is None:
             return "verb" not in kinds and (self.listing or self._listed_later(at))
@@ -85,6 +86,12 @@ class _English(Walk):
         if first.kind == "new" or first.value in _STANDING:
             return self._listed_later(at)
         return not kinds & {"verb", "uncertain"}
+
+    @staticmethod
+    def _abnormal(ahead: list[Mention]) -> bool:
+        """Example: ", or abnormalities in the heart": an item, not a statement."""
+        states = [m.value for m in ahead if m.kind == "state"]
+        return set(states) == {"abnormal"} and all(m.kind != "verb" for m in ahead)
 
     def _listed_later(self, at: int) -> bool:
         """Whether a later item of the enumeration begins with "or"."""
@@ -100,6 +107,8 @@ class _English(Walk):
 
 class _Chinese(Walk):
     def on_comma(self, at: int, mention: Mention) -> None:
+        if mention.value == ":" and at and self.found[at - 1] is self.doubt:
+            return  # 考虑：右下肺炎
         kinds = {m.kind for m in self._ahead(at)}
         goes_on = {"finding", "or"} <= kinds and not kinds & {"verb", "stop", "negate", "organ"}
         if not goes_on:
@@ -114,7 +123,9 @@ class _Chinese(Walk):
         self.disease = None
 
     def on_stop(self, at: int, mention: Mention) -> None:
-        self.negation = self.doubt = None
+        """Example: "无可见气胸", "积液或可见的气胸": an adjective, no verb."""
+        if at == 0 or self.found[at - 1].kind not in _BEFORE_ADJECTIVE:
+            self.negation = self.doubt = None
 
     def on_negate(self, at: int, mention: Mention) -> None:
         """Example: "气胸、积液都没有": at the end of a segment it denies what was before it."""
