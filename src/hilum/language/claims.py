@@ -12,7 +12,6 @@ from hilum.findings import FindingName, Status
 from hilum.language import lexicon
 from hilum.language.words import Token
 
-
 # The last character of a place that may be the first of a finding.
 _SHARED = ("骨", "肺")
 

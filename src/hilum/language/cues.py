@@ -63,7 +63,7 @@ class Walk:
 
     def on_finding(self, at: int, mention: Mention) -> None:
         """A finding, under whatever negation or doubt is in force."""
-        if self._hardware(mention):
+        if self._hardware(at, mention):
             return
         claim = Claim(names(mention.value), None, mention.start, mention.end, at)
         self._judge(claim)
@@ -81,15 +81,14 @@ class Walk:
         self.denied.add(at)
         self._add(claim)
 
-    def _hardware(self, mention: Mention) -> bool:
-        """Example: "catheter fracture": no bone is broken."""
+    def _hardware(self, at: int, mention: Mention) -> bool:
+        """Example: "catheter fracture", "the wire is fractured": no bone is broken."""
         last = self.claims[-1] if self.claims else None
-        return (
-            mention.value == "fracture"
-            and last is not None
-            and FindingName.SUPPORT_DEVICES in last.names
-            and mention.start - last.end <= 1
-        )
+        if mention.value != "fracture" or last is None:
+            return False
+        between = {m.kind for m in self.found[last.at + 1 : at]}
+        touching = mention.start - last.end <= 1 or between == {"verb"}
+        return FindingName.SUPPORT_DEVICES in last.names and touching
 
     def on_disease(self, at: int, mention: Mention) -> None:
         """Example: "acute disease": the chest is normal where that is denied."""

@@ -44,6 +44,9 @@ def locate(
         places = _nearest(
             _unclaimed(claim, said, parts(said, folded, bounds, language)), clauses, here
         )
+    if len(places) == 1 and places[0].bone and not places[0].side and not places[0].ribs:
+        every = parts(said, folded, bounds, language)
+        places = _told_before(places, claim, said, every, clauses[:here])
     if all(p.empty for p in places):
         told = places_of(before())
         places = told if any(p.bone or p.ribs for p in told) else places
@@ -132,6 +135,24 @@ def _nearest(own: list[Part], clauses: list[tuple[int, int]], here: int) -> list
         if any(p.bone or p.ribs for p in places):
             return places
     return places_of(own)
+
+
+def _told_before(
+    bare: list[Place],
+    claim: Claim,
+    said: Assessed,
+    own: list[Part],
+    clauses: list[tuple[int, int]],
+) -> list[Place]:
+    """Example: "density at the left 4th rib, which is a rib fracture": the rib was told before."""
+    for clause in reversed(clauses):
+        broken = (c for c in said.claims if c is not claim and FindingName.FRACTURE in c.names)
+        if any(clause[0] <= c.start < clause[1] for c in broken):
+            break
+        places = places_of([p for p in own if _inside(p, clause)])
+        if all(p.bone is bare[0].bone for p in places) and any(p.side or p.ribs for p in places):
+            return places
+    return bare
 
 
 def _borrow_side(

@@ -13,7 +13,7 @@ from hilum.report import Language
 
 # Words for what is there: nobody denies an old fracture or a stable nodule.
 _STANDING = ("stable", "old", "healing")
-_BEFORE_ADJECTIVE = ("negate", "or", "and", "such_as")
+_BEFORE_ADJECTIVE = ("negate", "or", "and", "such_as", "uncertain", "uncertain_both")
 _NORMAL = ("normal", "clear", "stable")
 
 
@@ -116,8 +116,10 @@ class _Chinese(Walk):
         elif self.negation is not None:
             self.negated_segment = self.segment + 1
         self.silent = False
+        told = kinds & {"organ", "finding"} or any(c.segment == self.segment for c in self.claims)
+        waiting = [] if told or "state" not in kinds else self.organs  # 心影横位，大小正常
         self.behind = len(self.claims)
-        self.organs, self.state, self.described = [], None, []
+        self.organs, self.state, self.described = waiting, None, []
         self.segment += 1
         self.verb = self.told = self.choice = False
         self.disease = None
