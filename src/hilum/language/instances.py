@@ -7,7 +7,8 @@ from typing import Any
 
 from hilum.findings import Bone, FindingName, Instance, Side, Stage
 from hilum.language.claims import Assessed, Claim, Mention
-from hilum.language.places import Before, Part, Place, details, parts, places_of
+from hilum.language.places import Before, Part, Place, parts, places_of
+from hilum.language.runs import details, divided
 from hilum.report import Language
 
 _MIDLINE = (Bone.VERTEBRA, Bone.STERNUM)
@@ -52,22 +53,22 @@ def locate(
         places = told if any(p.bone or p.ribs for p in told) else places
     _borrow_side(places, said, clauses[here], clauses[here - 1] if here else None)
     own += _told_later(claim, said, folded, own, parts(said, folded, bounds, language))
+    for place in places:
+        _name_bone(place, folded[claim.start : claim.end])
     commas = [m.start for m in said.mentions if m.kind == "comma"]
-    runs = details(own, claim.start, commas)
+    runs = details(own, claim.start, commas, places)
     rest = [p for p in own if not any(p in run for run in runs)]
     main = _stage(rest, language), _pick(rest, "displacement")
     found = []
     for place in places:
-        _name_bone(place, folded[claim.start : claim.end])
-        whole = set(place.ribs)
+        whole: Place | None = place
         for run in runs:
-            some = whole & set(run[0].value)
-            if some and place.bone is Bone.RIB:
-                told = _stage(run, language) or main[0], _pick(run, "displacement") or main[1]
-                found += _instances(place, some, told, claim)
-                place.ribs = [n for n in place.ribs if n not in some]
-        if place.ribs or not whole:
-            found += _instances(place, set(place.ribs), main, claim)
+            kind = _stage(run, language) or main[0], _pick(run, "displacement") or main[1]
+            part, whole = divided(whole, run[0])
+            found += _instances(part, kind, claim) if part else []
+            if whole is None:
+                break
+        found += _instances(whole, main, claim) if whole else []
     return found
 
 
@@ -85,16 +86,14 @@ def _stage(own: list[Part], language: Language) -> Stage | None:
     return stage
 
 
-def _instances(
-    place: Place, ribs: set[int], told: tuple[Stage | None, Any], claim: Claim
-) -> list[Instance]:
+def _instances(place: Place, told: tuple[Stage | None, Any], claim: Claim) -> list[Instance]:
     """One occurrence for each region of the place."""
     rib = place.bone is Bone.RIB
     return [
         Instance(
             bone=place.bone,
             side=Side.MIDLINE if place.bone in _MIDLINE else place.side,
-            ribs=sorted(ribs) if rib else [],
+            ribs=sorted(set(place.ribs)) if rib else [],
             region=region,
             displacement=told[1],
             stage=told[0],
@@ -269,53 +268,3 @@ def _unclaimed(claim: Claim, said: Assessed, every: list[Part]) -> list[Part]:
         for p in every
         if all(abs(p.start - claim.start) <= abs(p.start - o.start) for o in others)
     ]
-
-
-def merge(found: list[Instance]) -> list[Instance]:
-    """Occurrences without repeats: one that says nothing beyond another is left out."""
-    kept: list[Instance] = []
-    for instance in found:
-        twin = next((k for k in kept if _compatible(k, instance)), None)
-        if twin is None:
-            kept.append(instance)
-        else:
-            _absorb(twin, instance)
-    return [k for k in kept if not _sum_of_others(k, kept)]
-
-
-def covers(whole: Instance, part: Instance) -> bool:
-    """Whether ``part`` says nothing of an occurrence that ``whole`` does not."""
-    return _compatible(whole, part) and _told(part) <= _told(whole)
-
-
-def _compatible(a: Instance, b: Instance) -> bool:
-    """Whether both may be the same occurrence, one being told less of."""
-    for slot in ("bone", "side", "region", "displacement", "stage"):
-        x, y = getattr(a, slot), getattr(b, slot)
-        if x is not None and y is not None and x is not y:
-            return False
-    if a.ribs and b.ribs and not (set(a.ribs) <= set(b.ribs) or set(b.ribs) <= set(a.ribs)):
-        return False
-    less = _told(a) <= _told(b) or _told(b) <= _told(a)
-    return less or not (_told(a) and _told(b))
-
-
-def _told(i: Instance) -> set[str]:
-    slots = ("bone", "side", "region")
-    return {s for s in slots if getattr(i, s) is not None} | ({"ribs"} if i.ribs else set())
-
-
-def _absorb(a: Instance, b: Instance) -> None:
-    for slot in ("bone", "side", "region", "displacement", "stage"):
-        if getattr(a, slot) is None and getattr(b, slot) is not None:
-            setattr(a, slot, getattr(b, slot))
-    if len(b.ribs) > len(a.ribs):
-        a.ribs = b.ribs
-
-
-def _sum_of_others(one: Instance, every: list[Instance]) -> bool:
-    """Example: "bilateral rib fractures (left 6th, right 8th)": the two tell it all."""
-    if one.side is not Side.BILATERAL or one.ribs:
-        return False
-    sides = {o.side for o in every if o is not one and o.bone in (one.bone, None)}
-    return {Side.LEFT, Side.RIGHT} <= sides

@@ -17,7 +17,8 @@ from hilum.codes import Code, HilumError
 from hilum.findings import FINDINGS, Finding, FindingName, Instance, Status, with_parents
 from hilum.language import inverse
 from hilum.language.claims import Assessed, Mention, mentions
-from hilum.language.instances import covers, locate, merge
+from hilum.language.instances import locate
+from hilum.language.merging import covers, merge
 from hilum.language.places import Before, Part, parts
 from hilum.language.scope import assess
 from hilum.language.words import Sentence, fold, language_of, sentences

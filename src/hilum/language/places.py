@@ -167,28 +167,6 @@ def _opens(part: Part, here: Place) -> bool:
     return False
 
 
-def details(own: list[Part], after: int, commas: list[int]) -> list[list[Part]]:
-    """Runs of parts behind ``after`` that tell more of some ribs told of before.
-
-    Example: "第3-6肋骨折，第5、6肋断端错位": each run begins with its ribs and holds a stage or
-    an alignment; it ends at a comma.
-    """
-    known = {n for p in own if p.slot == "ribs" and p.start < after for n in p.value}
-    runs = []
-    for k, part in enumerate(own):
-        if part.slot != "ribs" or part.start < after or not set(part.value) < known:
-            continue
-        end = next((c for c in commas if c >= part.end), None)
-        run = [part]
-        for p in own[k + 1 :]:
-            if p.slot == "ribs" or (end is not None and p.start > end):
-                break
-            run.append(p)
-        if any(p.slot in ("stage", "displacement") for p in run):
-            runs.append(run)
-    return runs
-
-
 def _fill(places: list[Place]) -> None:
     """A side holds on ("left clavicle and ribs"), a bone may come last ("10th, 9th ribs")."""
     for before, here in pairwise(places):

@@ -13,6 +13,7 @@ from hilum.language import lexicon
 
 # Shorter words have neighbours that are words themselves.
 _SHORTEST = 8
+_LONGEST = 24
 _VOWELS = frozenset("aeiou")
 
 
@@ -21,11 +22,11 @@ def corrected(word: str) -> str:
     """The lexicon's word that ``word`` is a slip of, or ``word`` itself.
 
     A slip: one letter too many or too few, a wrong vowel, or two neighbours changed over, and
-    neither at the first letter nor at the ending. A wrong consonant is none: injection is no infection, displayed
-    not displaced. Words of the lexicon, short ones, and those with two equally near neighbours
-    stay as they are.
+    neither at the first letter nor at the ending. A wrong consonant is none: injection is no
+    infection, displayed not displaced. Words of the lexicon, short ones, and those with two
+    equally near neighbours stay as they are.
     """
-    if len(word) < _SHORTEST or not word.isalpha() or word in _words():
+    if not _SHORTEST <= len(word) <= _LONGEST or not word.isalpha() or word in _words():
         return word
     near = {w for key in _deletions(word) for w in _neighbours().get(key, ())}
     fit = [w for w in near if w[0] == word[0] and w[-2:] == word[-2:] and _one_slip(word, w)]
