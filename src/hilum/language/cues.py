@@ -232,7 +232,7 @@ class Walk:
         touching = (
             last is not None and last.segment == self.segment and mention.start - last.end <= 1
         )
-        if not touching and self._finding_ahead(at):
+        if (not touching or mention.value == "ahead") and self._finding_ahead(at):
             self.on_uncertain(at, mention)
         else:
             self.hedge_behind((mention.start, mention.end))
@@ -265,7 +265,9 @@ class Walk:
             self.denied.add(claim.at)
         if not reach and self.disease is not None:
             self._deny_disease(*self.disease, mention)  # "active disease is not seen"
-        elif not reach and mention.value != "device":
+        elif not reach and mention.value == "device":
+            self.on_removal(at, mention)
+        elif not reach:
             Walk.on_negate(self, at, mention)
 
     def on_operated(self, at: int, mention: Mention) -> None:
