@@ -51,7 +51,8 @@ def audit(
 def _concepts(a: Side, b: Side) -> list[Error]:
     errors = []
     for name, concept in concepts().items():
-        here, there = a.concepts.get(name, []), b.concepts.get(name, [])
+        here = a.concepts.get(name, [])
+        there = b.concepts.get(name, []) or (b.implied.get(name, []) if here else [])
         if name == "unremarkable":  # "unremarkable" is no 不明显
             if here and there:
                 errors.append(concept_error(concept.kind, a, b, here[0], there[0], name, concept))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from hilum.report import Language
 _MIDLINE = (Bone.VERTEBRA, Bone.STERNUM)
 _PLACES = frozenset(("side", "bone", "region", "and", "or"))
 _ALL = ("均", "都", "皆")  # what follows is said of every fracture before it
+_REACHED = re.compile("累及|均?位于|分布于|均为|均在")
 _GAPS = frozenset(("and", "or", "comma", "with", "stop", "choice"))
 
 
@@ -51,6 +53,7 @@ def locate(
     if all(p.empty for p in places):
         told = places_of(before())
         places = told if any(p.bone or p.ribs for p in told) else places
+    _borrow_regions(places, own, folded)
     _borrow_side(places, said, clauses[here], clauses[here - 1] if here else None)
     own += _told_later(claim, said, folded, own, parts(said, folded, bounds, language))
     for place in places:
@@ -110,7 +113,10 @@ def _clauses(
     kind = "comma" if language == "zh" else "stop"
     cuts, said_more = [], False
     for m in said.mentions:
-        ends = kind == "stop" or (said_more and not _bracketed(folded, bounds[0], m.start))
+        colon = m.value == ":"  # 多发肋骨骨折：右侧第2-4肋，左侧第5肋
+        ends = kind == "stop" or (
+            not colon and said_more and not _bracketed(folded, bounds[0], m.start)
+        )
         if m.kind == kind and ends:
             cuts.append(m.start)
         # "左第6肋，右第8肋骨折": a segment of places alone belongs to what follows
@@ -172,6 +178,16 @@ def _borrow_side(
     if len(sides) == 1:
         for place in places:
             place.side = Side(next(iter(sides)))
+
+
+def _borrow_regions(places: list[Place], own: list[Part], folded: str) -> None:
+    """Example: "第3-8肋骨折，累及腋段及后段": the regions told apart are of every rib."""
+    told = [p for p in own if p.slot == "region"]
+    first = next((p for p in told if _REACHED.search(folded[: p.start][-5:])), None)
+    if first is None or any(p.regions for p in places):
+        return
+    for place in places:
+        place.regions = list(dict.fromkeys(p.value for p in told if p.start >= first.start))
 
 
 def _sides(said: Assessed, span: tuple[int, int]) -> set[str]:
