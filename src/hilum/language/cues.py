@@ -40,6 +40,7 @@ class Walk:
         self.removal = -1  # the segment in which devices are taken out
         self.behind = 0  # cues that follow act on the claims from here on
         self.verb = False  # in this segment
+        self.hedged = False  # a hedge in this segment stands for its verb: "may represent"
         self.told = False  # a verb after the organs that wait for their state
         self.choice = False  # an "or" since the last claim
         self.organs: list[tuple[int, Mention]] = []
@@ -194,6 +195,7 @@ class Walk:
         if self.negation is not None and self.negated_segment == self.segment:
             return
         self.negation, self.doubt = None, mention
+        self.hedged = True
 
     def on_list(self, at: int, mention: Mention) -> None:
         """Example: "differential includes": a hedge over an enumeration."""

@@ -14,7 +14,8 @@ from hilum.report import Language
 
 _MIDLINE = (Bone.VERTEBRA, Bone.STERNUM)
 _PLACES = frozenset(("side", "bone", "region", "and", "or"))
-_ALL = ("均", "都", "皆")  # what follows is said of every fracture before it
+_ALL = re.compile("[均都皆][有已未见无]*$")  # what follows is said of every fracture before it
+_LANDMARK = re.compile(r"\s*(?:[前后侧]?(?:肋|支|段))?骨?(?:水平|间|下方|上方|重叠|平面)")
 _REACHED = re.compile("累及|均?位于|分布于|均为|均在")
 _GAPS = frozenset(("and", "or", "comma", "with", "stop", "choice"))
 
@@ -54,6 +55,8 @@ def locate(
         told = places_of(before())
         places = told if any(p.bone or p.ribs for p in told) else places
     _borrow_regions(places, own, folded)
+    if language == "zh":
+        _borrow_ribs(places, claim, said, parts(said, folded, bounds, language), folded)
     _borrow_side(places, said, clauses[here], clauses[here - 1] if here else None)
     own += _told_later(claim, said, folded, own, parts(said, folded, bounds, language))
     for place in places:
@@ -114,9 +117,8 @@ def _clauses(
     cuts, said_more = [], False
     for m in said.mentions:
         colon = m.value == ":"  # 多发肋骨骨折：右侧第2-4肋，左侧第5肋
-        ends = kind == "stop" or (
-            not colon and said_more and not _bracketed(folded, bounds[0], m.start)
-        )
+        parted = said_more and not colon and not _bracketed(folded, bounds[0], m.start)
+        ends = kind == "stop" or parted
         if m.kind == kind and ends:
             cuts.append(m.start)
         # "左第6肋，右第8肋骨折": a segment of places alone belongs to what follows
@@ -188,6 +190,23 @@ def _borrow_regions(places: list[Place], own: list[Part], folded: str) -> None:
         return
     for place in places:
         place.regions = list(dict.fromkeys(p.value for p in told if p.start >= first.start))
+
+
+def _borrow_ribs(
+    places: list[Place], claim: Claim, said: Assessed, every: list[Part], folded: str
+) -> None:
+    """Example: "左侧多发肋骨骨折，以第4-7肋为著": the ribs are told behind the fracture."""
+    if len(places) > 1 or places[0].ribs or places[0].bone is not Bone.RIB:
+        return
+    end = min(
+        (c.start for c in said.claims if c.at > claim.at and FindingName.FRACTURE in c.names),
+        default=len(folded),
+    )
+    later = [p for p in every if claim.end <= p.start < end]
+    if not any(p.slot == "side" and p.value is not places[0].side for p in later):
+        for part in later:
+            if part.slot == "ribs" and not _LANDMARK.match(folded, part.end):
+                places[0].ribs += part.value
 
 
 def _sides(said: Assessed, span: tuple[int, int]) -> set[str]:
@@ -270,7 +289,7 @@ def _told_later(
         p
         for p in every
         if claim.end <= p.start
-        and (p.start < end or folded[p.start - 2 : p.start].strip("有已见")[-1:] in _ALL)
+        and (p.start < end or _ALL.search(folded[: p.start][-6:]))
         and p.slot not in known
         and (p.slot == "displacement" or p.value is Stage.HEALING)
     ]

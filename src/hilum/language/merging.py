@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hilum.findings import Instance, Side
 
 
@@ -17,6 +19,14 @@ def merge(found: list[Instance]) -> list[Instance]:
         else:
             _absorb(twin, instance)
     return [k for k in kept if not _sum_of_others(k, kept)]
+
+
+def date_with(sure: list[Instance], hedged: Iterable[Instance]) -> None:
+    """Example: "第5肋骨折，考虑新鲜骨折": the hedge is about the stage, which is kept."""
+    for doubt in hedged:
+        alike = [i for i in sure if _compatible(i, doubt)]
+        if len(alike) == 1 and _told(doubt) <= _told(alike[0]):
+            alike[0].stage = alike[0].stage or doubt.stage
 
 
 def covers(whole: Instance, part: Instance) -> bool:

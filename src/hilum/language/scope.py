@@ -38,7 +38,7 @@ class _English(Walk):
     def on_comma(self, at: int, mention: Mention) -> None:
         if self.told:
             self.organs = []
-        if self.verb:
+        if self.verb or self.hedged:
             self.behind = len(self.claims)
         self.described = []
         ahead = self._ahead(at)
@@ -47,7 +47,7 @@ class _English(Walk):
             self.negation = self.doubt = None
             self.listing = False
         self.segment += 1
-        self.verb = self.told = self.choice = self.settled = False
+        self.verb = self.hedged = self.told = self.choice = self.settled = False
         self.disease = None
 
     def on_and(self, at: int, mention: Mention) -> None:
