@@ -97,7 +97,7 @@ def _shared(tokens: Sequence[Token], i: int, after: int, root: lexicon.Trie) -> 
     last = after - 1
     if i < last and after < len(tokens) and tokens[last][0] in _SHARED:
         tag, end = _longest(tokens, last, root)
-        if tag is not None and tag[0] in ("finding", "organ") and end > after:
+        if tag is not None and tag[0] in ("finding", "organ", "other") and end > after:
             return last
     return after
 

@@ -50,6 +50,7 @@ class Walk:
         self.listing = False
         self.settled = False  # "no change in A or B": both are there
         self.denial: Mention | None = None  # the last "no abnormality"
+        self.line: tuple[int, Mention] | None = None
         self.disease: tuple[int, Mention] | None = None  # named in this segment, not yet denied
 
     def take(self, at: int, mention: Mention) -> None:
@@ -315,6 +316,19 @@ class Walk:
     def on_comma(self, at: int, mention: Mention) -> None:
         """Begin a new segment; each language ends scopes by its own rules."""
         raise NotImplementedError
+
+    def on_line(self, at: int, mention: Mention) -> None:
+        """Example: "骨折线模糊"."""
+        self.line = (at, mention)
+
+    def finish(self) -> None:
+        """A line of fracture where no fracture was named: "锁骨术后，骨折线模糊"."""
+        broken = any(FindingName.FRACTURE in c.names for c in self.claims)
+        if self.line is not None and not broken and not self.silent:
+            at, line = self.line
+            names = (FindingName.FRACTURE,)
+            self._add(Claim(names, Status.PRESENT, line.start, line.end, at))
+            self.claims.sort(key=lambda c: c.start)
 
     def _ahead(self, at: int) -> list[Mention]:
         """The mentions of the segment that begins after the comma at ``at``."""

@@ -80,6 +80,8 @@ def _parts_of(m: Mention, denied: bool) -> list[Part]:
             values.append(("bone", Bone(bone)))
         case "joint":
             values = [("joint", Bone.OTHER)]
+        case "line":
+            values = [("stage", Stage(m.value))]
         case "undisplaced":
             values = [("displacement", Displacement.NONDISPLACED)]
         case "displacement":

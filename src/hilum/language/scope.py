@@ -22,6 +22,7 @@ def assess(sentence: Sentence, language: Language, found: list[Mention]) -> Asse
     reader = (_Chinese if language == "zh" else _English)(found)
     for at, mention in enumerate(found):
         reader.take(at, mention)
+    reader.finish()
     if sentence.stop == "?":
         reader.hedge_behind((sentence.end - 1, sentence.end))
     return Assessed(found, reader.claims, reader.denied)
