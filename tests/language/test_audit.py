@@ -103,7 +103,7 @@ def test_other_words_may_keep_the_meaning(source: str, target: str) -> None:
     [
         ("An azygos fissure is seen.", "可见颈部裂缝。", Kind.ANATOMY),
         ("No pneumomediastinum.", "没有气腹。", Kind.FINDING),
-        ("No acute osseous finding.", "没有急性骨质疏松。", Kind.FINDING),
+        ("No acute osseous finding.", "没有急性骨质疏松。", Kind.ADDITION),
         ("A left perihilar scar.", "左侧肝周瘢痕。", Kind.ANATOMY),
         ("Nodular density in the left lung.", "左肺没有结节状密度。", Kind.NEGATION),
     ],
