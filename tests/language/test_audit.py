@@ -76,11 +76,42 @@ def test_an_error_points_at_the_words_and_says_what_to_write() -> None:
         ("Old fracture of the left clavicle.", "左锁骨陈旧性骨折。"),
         ("The lungs are clear.", "肺部清晰。"),
         ("A 4 cm mass is seen in the right upper lobe.", "右上叶可见4厘米肿块。"),
+        ("A nodular density is seen in the left lung.", "左肺可见结节状密度。"),
+        ("The lung bases are clear.", "肺底清晰。"),
+        ("No pleural air collections.", "没有胸腔积气。"),
     ],
 )
 def test_faithful_renderings_pass(source: str, target: str) -> None:
     assert audit(source, target).errors == []
     assert audit(target, source).faithful
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("No pleural effusion.", "双侧肋膈角锐利。"),
+        ("Healing fracture of the left clavicle.", "左锁骨骨折愈合。"),  # or healed
+        ("Prior fracture of the left clavicle.", "左锁骨曾经骨折。"),
+    ],
+)
+def test_other_words_may_keep_the_meaning(source: str, target: str) -> None:
+    assert audit(source, target).errors == []
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "kind"),
+    [
+        ("An azygos fissure is seen.", "可见颈部裂缝。", Kind.ANATOMY),
+        ("No pneumomediastinum.", "没有气腹。", Kind.FINDING),
+        ("No acute osseous finding.", "没有急性骨质疏松。", Kind.ADDITION),
+        ("A left perihilar scar.", "左侧肝周瘢痕。", Kind.ANATOMY),
+        ("Nodular density in the left lung.", "左肺没有结节状密度。", Kind.NEGATION),
+    ],
+)
+def test_words_that_sound_alike_do_not(source: str, target: str, kind: Kind) -> None:
+    verdict = audit(source, target)
+    assert not verdict.faithful
+    assert kind in {e.kind for e in verdict.errors}
 
 
 def test_residue_that_the_source_has_too_is_named_and_no_infidelity() -> None:

@@ -12,7 +12,7 @@ import re
 
 from hilum.findings import FindingName
 from hilum.language.claims import Assessed, mentions
-from hilum.language.compare import findings, sentence_by_sentence
+from hilum.language.compare import CONCEPT_OF, findings, in_other_words, sentence_by_sentence
 from hilum.language.places import parts
 from hilum.language.verdict import Audit, Error, Kind, Side, Span, concept_error, concepts, side_of
 from hilum.language.words import fold, sentences
@@ -51,7 +51,8 @@ def audit(
 def _concepts(a: Side, b: Side) -> list[Error]:
     errors = []
     for name, concept in concepts().items():
-        here, there = a.concepts.get(name, []), b.concepts.get(name, [])
+        here = a.concepts.get(name, [])
+        there = b.concepts.get(name, []) or (b.implied.get(name, []) if here else [])
         if name == "unremarkable":  # "unremarkable" is no 不明显
             if here and there:
                 errors.append(concept_error(concept.kind, a, b, here[0], there[0], name, concept))
@@ -59,7 +60,7 @@ def _concepts(a: Side, b: Side) -> list[Error]:
         suspects = b.suspects.get(name, []) + a.suspects.get(name, [])
         if here and len(there) < len(here) and b.suspects.get(name):
             errors.append(concept_error(concept.kind, a, b, here[0], suspects[0], name, concept))
-        elif here and not there and concept.check != "target":
+        elif here and not there and concept.check != "target" and not in_other_words(a, b, name):
             errors.append(concept_error(concept.kind, a, b, here[0], None, name, concept))
         elif there and not here and concept.check != "source" and not a.suspects.get(name):
             kind = Kind.ADDITION if concept.kind is Kind.FINDING else concept.kind
@@ -158,17 +159,14 @@ def _residue(a: Side, b: Side) -> tuple[list[Error], bool]:
     return errors, bool(here)
 
 
-# One word lost shows as a concept and as a finding; the concept points better.
-_SAME = {
-    "effusion": N.PLEURAL_EFFUSION,
-    "infiltrate": N.INFILTRATION,
-    "opacity": N.LUNG_OPACITY,
-}
-
-
 def _distinct(errors: list[Error]) -> list[Error]:
-    """Without the findings whose loss or gain a concept's error has named already."""
-    named = {_SAME.get(e.about, e.about) for e in errors if not isinstance(e.about, FindingName)}
+    """One word lost shows as a concept and as a finding; the concept points better.
+
+    Without the findings whose loss or gain a concept's error has named already.
+    """
+    named = {
+        CONCEPT_OF.get(e.about, e.about) for e in errors if not isinstance(e.about, FindingName)
+    }
     repeated = (Kind.OMISSION, Kind.ADDITION)
     return [
         e

@@ -10,7 +10,11 @@ from typing import NamedTuple
 
 from hilum.findings import FindingName, Status
 from hilum.language import lexicon
+from hilum.language.spelling import corrected
 from hilum.language.words import Token
+
+# The last character of a place that may be the first of a finding.
+_SHARED = ("骨", "肺")
 
 
 class Mention(NamedTuple):
@@ -53,32 +57,49 @@ class Assessed:
 def mentions(tokens: Sequence[Token], language: str) -> list[Mention]:
     """The longest terms from left to right; commas are mentions too."""
     root = lexicon.trie(language)
+    if language == "en":
+        tokens = [(corrected(word), start, end) for word, start, end in tokens]
     found: list[Mention] = []
     i, n = 0, len(tokens)
     while i < n:
         word, start, end = tokens[i]
         node = root.get(word)
         if node is None:
-            if word == ",":
-                found.append(Mention("comma", "", start, end))
+            if word == "," or (word == ":" and language == "zh"):
+                found.append(Mention("comma", word, start, end))
             elif word[0] in "tlc" and word[1:].isdigit():
                 found.append(Mention("bone", "vertebra", start, end))
             i += 1
             continue
-        tag, after, j = None, i + 1, i + 1
-        while node is not None:
-            if "" in node:
-                tag, after = node[""], j
-            if j == n:
-                break
-            node = node.get(tokens[j][0])
-            j += 1
+        tag, after = _longest(tokens, i, root)
         if tag is not None:
             found.append(Mention(tag[0], tag[1], start, tokens[after - 1][2]))
-        # 肋骨折 is 肋 and 骨折: a bone's last character may begin the finding
-        shared = after < n and tokens[after - 1][0] == "骨" and tokens[after][0] in "折皮质"
-        i = after - 1 if shared and after - 1 > i else after
+        i = _shared(tokens, i, after, root)
     return found
+
+
+def _longest(tokens: Sequence[Token], i: int, root: lexicon.Trie) -> tuple[lexicon.Tag | None, int]:
+    """The longest term at token ``i`` and the token after it; without one, the next token."""
+    tag, after, j, n = None, i + 1, i + 1, len(tokens)
+    node = root.get(tokens[i][0])
+    while node is not None:
+        if "" in node:
+            tag, after = node[""], j
+        if j == n:
+            break
+        node = node.get(tokens[j][0])
+        j += 1
+    return tag, after
+
+
+def _shared(tokens: Sequence[Token], i: int, after: int, root: lexicon.Trie) -> int:
+    """Where to read on: 肋骨折 is 肋 and 骨折, 右下肺炎 is 右, 下肺 and 肺炎."""
+    last = after - 1
+    if i < last and after < len(tokens) and tokens[last][0] in _SHARED:
+        tag, end = _longest(tokens, last, root)
+        if tag is not None and tag[0] in ("finding", "organ", "other") and end > after:
+            return last
+    return after
 
 
 @cache

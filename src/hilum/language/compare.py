@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 
-from hilum.findings import FindingName, Status
+from hilum.findings import FindingName, Stage, Status
 from hilum.language.claims import Mention
 from hilum.language.label import Said
 from hilum.language.verdict import (
@@ -70,6 +70,8 @@ def findings(a: Side, b: Side) -> list[Error]:
         ):
             told = {getattr(i, slot) for i in f.instances} - {None}
             said = {getattr(i, slot) for i in g.instances} - {None}
+            if {*told, *said} == {Stage.HEALING, Stage.OLD}:
+                continue  # 愈合 stands for both
             if told != said and told and said:
                 errors.append(Error(kind, *spans, f"fracture {slot}", ", ".join(sorted(told))))
     return errors
@@ -133,9 +135,26 @@ def _soft(side: Side, said: list[Said]) -> bool:
     return any(fold(side.text[slice(*cue)]).startswith(("suggest", "appear")) for cue in cues)
 
 
+# Concepts that are findings under another name.
+CONCEPT_OF = {
+    "effusion": N.PLEURAL_EFFUSION,
+    "infiltrate": N.INFILTRATION,
+    "opacity": N.LUNG_OPACITY,
+}
+
+
+def in_other_words(a: Side, b: Side, concept: str) -> bool:
+    """Whether both say the concept's finding as often and alike: 肋膈角锐利 is no effusion."""
+    name = CONCEPT_OF.get(concept)
+    if name is not N.PLEURAL_EFFUSION:
+        return False
+    told, said = _statuses(a, name), _statuses(b, name)
+    return told == said and set(told) == {Status.ABSENT}
+
+
 # Named in nearly every sentence, and left to the reader of a Chinese one.
 _IMPLIED = {"lung", "base", "unremarkable"}
-_SENTENCE = _NAMED | {N.GRANULOMA, N.INFILTRATION}
+_SENTENCE = _NAMED | {N.GRANULOMA, N.INFILTRATION, N.LUNG_LESION}
 
 
 def sentence_by_sentence(a: Side, b: Side) -> Iterator[Error]:
@@ -174,7 +193,7 @@ def _concepts_of_sentence(
     a: Side, b: Side, here: dict[str, Mention], there: dict[str, Mention]
 ) -> Iterator[Error]:
     for name, concept in concepts().items():
-        if name in _IMPLIED:
+        if name in _IMPLIED or in_other_words(a, b, name):
             continue
         if name in here and name not in there and concept.check != "target":
             yield concept_error(concept.kind, a, b, here[name], None, name, concept)

@@ -17,7 +17,12 @@ _DENIED = {
     "abnormal": "normal",
     "blunted": "clear",
     "thickened": "thin",
+    "broken": "whole",
 }
+# What may stand between "no abnormality" and "such as": places, and the comma.
+_STEPPED_OVER = frozenset(
+    ("organ", "bone", "joint", "side", "region", "zone", "and", "comma", "seen", "verb")
+)
 
 
 class Walk:
@@ -32,8 +37,10 @@ class Walk:
         self.doubt: Mention | None = None
         self.silent = False
         self.segment = 0
+        self.removal = -1  # the segment in which devices are taken out
         self.behind = 0  # cues that follow act on the claims from here on
         self.verb = False  # in this segment
+        self.hedged = False  # a hedge in this segment stands for its verb: "may represent"
         self.told = False  # a verb after the organs that wait for their state
         self.choice = False  # an "or" since the last claim
         self.organs: list[tuple[int, Mention]] = []
@@ -43,6 +50,8 @@ class Walk:
         self.listing = False
         self.settled = False  # "no change in A or B": both are there
         self.denial: Mention | None = None  # the last "no abnormality"
+        self.line: tuple[int, Mention] | None = None
+        self.disease: tuple[int, Mention] | None = None  # named in this segment, not yet denied
 
     def take(self, at: int, mention: Mention) -> None:
         """Act on one mention."""
@@ -56,7 +65,7 @@ class Walk:
 
     def on_finding(self, at: int, mention: Mention) -> None:
         """A finding, under whatever negation or doubt is in force."""
-        if self._hardware(mention):
+        if self._hardware(at, mention):
             return
         claim = Claim(names(mention.value), None, mention.start, mention.end, at)
         self._judge(claim)
@@ -67,22 +76,34 @@ class Walk:
         self.choice = False
         self._add(claim)
 
-    def _hardware(self, mention: Mention) -> bool:
-        """Example: "catheter fracture": no bone is broken."""
+    def on_denied(self, at: int, mention: Mention) -> None:
+        """Example: "未见异常密度影", where "未见异常" alone would be a normal organ."""
+        claim = Claim(names(mention.value), Status.ABSENT, mention.start, mention.end, at)
+        claim.cue = (mention.start, mention.end)
+        self.denied.add(at)
+        self._add(claim)
+
+    def _hardware(self, at: int, mention: Mention) -> bool:
+        """Example: "catheter fracture", "the wire is fractured": no bone is broken."""
         last = self.claims[-1] if self.claims else None
-        return (
-            mention.value == "fracture"
-            and last is not None
-            and FindingName.SUPPORT_DEVICES in last.names
-            and mention.start - last.end <= 1
-        )
+        if mention.value != "fracture" or last is None:
+            return False
+        between = {m.kind for m in self.found[last.at + 1 : at]}
+        touching = mention.start - last.end <= 1 or between == {"verb"}
+        return FindingName.SUPPORT_DEVICES in last.names and touching
 
     def on_disease(self, at: int, mention: Mention) -> None:
         """Example: "acute disease": the chest is normal where that is denied."""
-        if self.negation is not None and not self.silent:
-            claim = Claim((), Status.ABSENT, mention.start, mention.end, at, normal=True)
-            claim.cue = (self.negation.start, self.negation.end)
+        if self.negation is not None:
             self.denial = self.negation
+            self._deny_disease(at, mention, self.negation)
+        else:
+            self.disease = (at, mention)
+
+    def _deny_disease(self, at: int, mention: Mention, cue: Mention) -> None:
+        if not self.silent:
+            claim = Claim((), Status.ABSENT, mention.start, mention.end, at, normal=True)
+            claim.cue = (cue.start, cue.end)
             self._add(claim)
 
     def on_normal_chest(self, at: int, mention: Mention) -> None:
@@ -91,7 +112,9 @@ class Walk:
             self._add(Claim((), Status.PRESENT, mention.start, mention.end, at, normal=True))
 
     def _judge(self, claim: Claim) -> None:
-        if self.negation is not None:
+        if self.removal == self.segment and FindingName.SUPPORT_DEVICES in claim.names:
+            claim.status = Status.ABSENT
+        elif self.negation is not None:
             claim.status = Status.ABSENT
             claim.cue = (self.negation.start, self.negation.end)
         elif self.doubt is not None:
@@ -113,6 +136,7 @@ class Walk:
             claim = self._organ_claim(at, mention, *self.state)
             if claim is not None:
                 self.described.append(claim)
+                self.verb = False
         else:
             self.organs.append((at, mention))
 
@@ -124,7 +148,8 @@ class Walk:
         if self.negation is not None:
             self.denied.add(at)
             state = _DENIED.get(state, "")
-        if self.organs:
+        around = [m.kind for m in self.found[max(0, at - 1) : at + 2]]
+        if self.organs and around != ["and", "state", "organ"]:
             self._describe(self.organs, state, mention)
         elif self.described and self.verb:
             for claim in self.described:
@@ -171,6 +196,7 @@ class Walk:
         if self.negation is not None and self.negated_segment == self.segment:
             return
         self.negation, self.doubt = None, mention
+        self.hedged = True
 
     def on_list(self, at: int, mention: Mention) -> None:
         """Example: "differential includes": a hedge over an enumeration."""
@@ -178,8 +204,16 @@ class Walk:
         self.listing = self.doubt is mention
 
     def on_such_as(self, at: int, mention: Mention) -> None:
-        """Example: "无异常，如肺炎": what was denied in general is denied one by one."""
-        if at and self.found[at - 1].kind == "comma" and self.denial is not None:
+        """Example: "no abnormality, such as": what was denied or hedged is so one by one."""
+        before = at - 1
+        while before >= 0 and self.found[before].kind in _STEPPED_OVER:
+            before -= 1
+        if before < 0:
+            return
+        general = self.found[before]
+        if general.kind in ("uncertain", "list"):
+            self.doubt, self.listing = general, True
+        elif self.denial is not None and (general is self.denial or general.kind == "disease"):
             self.negation, self.negated_segment = self.denial, self.segment
 
     def on_affirm(self, at: int, mention: Mention) -> None:
@@ -201,7 +235,7 @@ class Walk:
         touching = (
             last is not None and last.segment == self.segment and mention.start - last.end <= 1
         )
-        if not touching and self._finding_ahead(at):
+        if (not touching or mention.value == "ahead") and self._finding_ahead(at):
             self.on_uncertain(at, mention)
         else:
             self.hedge_behind((mention.start, mention.end))
@@ -227,11 +261,29 @@ class Walk:
     def on_negate_after(self, at: int, mention: Mention) -> None:
         """Deny what came before, or else what follows."""
         reach = [c for c in self._reach() if not c.normal]
+        if mention.value == "device":
+            reach = [c for c in reach if FindingName.SUPPORT_DEVICES in c.names]
         for claim in reach:
             claim.status, claim.cue = Status.ABSENT, (mention.start, mention.end)
             self.denied.add(claim.at)
-        if not reach:
+        if not reach and self.disease is not None:
+            self._deny_disease(*self.disease, mention)  # "active disease is not seen"
+        elif not reach and mention.value == "device":
+            self.on_removal(at, mention)
+        elif not reach:
             Walk.on_negate(self, at, mention)
+
+    def on_operated(self, at: int, mention: Mention) -> None:
+        """Example: "疝修补术后": the finding before it is history; a fracture is not."""
+        last = self.claims[-1] if self.claims else None
+        if last is None or mention.start != last.end:
+            return
+        if not {FindingName.FRACTURE, FindingName.SUPPORT_DEVICES} & set(last.names):
+            self.claims.pop()
+
+    def on_removal(self, at: int, mention: Mention) -> None:
+        """Example: "interval removal of": denies the devices that follow, and nothing else."""
+        self.removal = self.segment
 
     def _reach(self) -> list[Claim]:
         return self.claims[self.behind :]
@@ -264,6 +316,19 @@ class Walk:
     def on_comma(self, at: int, mention: Mention) -> None:
         """Begin a new segment; each language ends scopes by its own rules."""
         raise NotImplementedError
+
+    def on_line(self, at: int, mention: Mention) -> None:
+        """Example: "骨折线模糊"."""
+        self.line = (at, mention)
+
+    def finish(self) -> None:
+        """A line of fracture where no fracture was named: "锁骨术后，骨折线模糊"."""
+        broken = any(FindingName.FRACTURE in c.names for c in self.claims)
+        if self.line is not None and not broken and not self.silent:
+            at, line = self.line
+            names = (FindingName.FRACTURE,)
+            self._add(Claim(names, Status.PRESENT, line.start, line.end, at))
+            self.claims.sort(key=lambda c: c.start)
 
     def _ahead(self, at: int) -> list[Mention]:
         """The mentions of the segment that begins after the comma at ``at``."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
 from hilum.findings import Bone, FindingName, Instance, Side, Stage
-from hilum.language.claims import Assessed, Claim
+from hilum.language.claims import Assessed, Claim, Mention
 from hilum.language.places import Before, Part, Place, parts, places_of
+from hilum.language.runs import details, divided
 from hilum.report import Language
 
 _MIDLINE = (Bone.VERTEBRA, Bone.STERNUM)
 _PLACES = frozenset(("side", "bone", "region", "and", "or"))
+_ALL = re.compile("[均都皆][有已未见无]*$")  # what follows is said of every fracture before it
+_LANDMARK = re.compile(r"\s*(?:[前后侧]?(?:肋|支|段))?骨?(?:水平|间|下方|上方|重叠|平面)")
+_REACHED = re.compile("累及|均?位于|分布于|均为|均在")
 _GAPS = frozenset(("and", "or", "comma", "with", "stop", "choice"))
 
 
@@ -43,36 +48,65 @@ def locate(
         places = _nearest(
             _unclaimed(claim, said, parts(said, folded, bounds, language)), clauses, here
         )
+    if len(places) == 1 and places[0].bone and not places[0].side and not places[0].ribs:
+        every = parts(said, folded, bounds, language)
+        places = _told_before(places, claim, said, every, clauses[:here])
     if all(p.empty for p in places):
         told = places_of(before())
         places = told if any(p.bone or p.ribs for p in told) else places
-    _borrow_side(places, said, clauses[here])
-    own += _told_later(claim, said, own, parts(said, folded, bounds, language))
-    stage = _pick(own, "stage")
-    if language == "zh" and any(p.value is Stage.OLD for p in own):
-        stage = Stage.OLD  # 陈旧性骨折，骨痂形成
-    moved = _pick(own, "displacement")
-    term = folded[claim.start : claim.end]
+    _borrow_regions(places, own, folded)
+    if language == "zh":
+        _borrow_ribs(places, claim, said, parts(said, folded, bounds, language), folded)
+    _borrow_side(places, said, clauses[here], clauses[here - 1] if here else None)
+    own += _told_later(claim, said, folded, own, parts(said, folded, bounds, language))
+    for place in places:
+        _name_bone(place, folded[claim.start : claim.end])
+    commas = [m.start for m in said.mentions if m.kind == "comma"]
+    runs = details(own, claim.start, commas, places)
+    rest = [p for p in own if not any(p in run for run in runs)]
+    main = _stage(rest, language), _pick(rest, "displacement")
     found = []
     for place in places:
-        if place.bone is None and ("压缩" in term or "compression" in term):
-            place.bone = Bone.VERTEBRA
-        if place.bone is None and place.ribs:
-            place.bone = Bone.RIB
-        rib = place.bone is Bone.RIB
-        for region in place.regions if rib and place.regions else [None]:
-            found.append(
-                Instance(
-                    bone=place.bone,
-                    side=Side.MIDLINE if place.bone in _MIDLINE else place.side,
-                    ribs=sorted(set(place.ribs)) if rib else [],
-                    region=region,
-                    displacement=moved,
-                    stage=stage,
-                    span=(claim.start, claim.end),
-                )
-            )
+        whole: Place | None = place
+        for run in runs:
+            kind = _stage(run, language) or main[0], _pick(run, "displacement") or main[1]
+            part, whole = divided(whole, run[0])
+            found += _instances(part, kind, claim) if part else []
+            if whole is None:
+                break
+        found += _instances(whole, main, claim) if whole else []
     return found
+
+
+def _name_bone(place: Place, term: str) -> None:
+    if place.bone is None and ("压缩" in term or "compression" in term):
+        place.bone = Bone.VERTEBRA
+    if place.bone is None and place.ribs:
+        place.bone = Bone.RIB
+
+
+def _stage(own: list[Part], language: Language) -> Stage | None:
+    if language == "zh" and any(p.value is Stage.OLD for p in own):
+        return Stage.OLD  # 陈旧性骨折，骨痂形成
+    stage: Stage | None = _pick(own, "stage")
+    return stage
+
+
+def _instances(place: Place, told: tuple[Stage | None, Any], claim: Claim) -> list[Instance]:
+    """One occurrence for each region of the place."""
+    rib = place.bone is Bone.RIB
+    return [
+        Instance(
+            bone=place.bone,
+            side=Side.MIDLINE if place.bone in _MIDLINE else place.side,
+            ribs=sorted(set(place.ribs)) if rib else [],
+            region=region,
+            displacement=told[1],
+            stage=told[0],
+            span=(claim.start, claim.end),
+        )
+        for region in (place.regions if rib and place.regions else [None])
+    ]
 
 
 def _clauses(
@@ -82,7 +116,9 @@ def _clauses(
     kind = "comma" if language == "zh" else "stop"
     cuts, said_more = [], False
     for m in said.mentions:
-        ends = kind == "stop" or (said_more and not _bracketed(folded, bounds[0], m.start))
+        colon = m.value == ":"  # 多发肋骨骨折：右侧第2-4肋，左侧第5肋
+        parted = said_more and not colon and not _bracketed(folded, bounds[0], m.start)
+        ends = kind == "stop" or parted
         if m.kind == kind and ends:
             cuts.append(m.start)
         # "左第6肋，右第8肋骨折": a segment of places alone belongs to what follows
@@ -108,16 +144,73 @@ def _nearest(own: list[Part], clauses: list[tuple[int, int]], here: int) -> list
     return places_of(own)
 
 
-def _borrow_side(places: list[Place], said: Assessed, clause: tuple[int, int]) -> None:
-    """Example: "rib fractures and pleural thickening on the right": the one side is everyone's."""
+def _told_before(
+    bare: list[Place],
+    claim: Claim,
+    said: Assessed,
+    own: list[Part],
+    clauses: list[tuple[int, int]],
+) -> list[Place]:
+    """Example: "density at the left 4th rib, which is a rib fracture": the rib was told before."""
+    for clause in reversed(clauses):
+        broken = (c for c in said.claims if c is not claim and FindingName.FRACTURE in c.names)
+        if any(clause[0] <= c.start < clause[1] for c in broken):
+            break
+        places = places_of([p for p in own if _inside(p, clause)])
+        if all(p.bone is bare[0].bone for p in places) and any(p.side or p.ribs for p in places):
+            return places
+    return bare
+
+
+def _borrow_side(
+    places: list[Place],
+    said: Assessed,
+    clause: tuple[int, int],
+    before: tuple[int, int] | None,
+) -> None:
+    """Example: "rib fractures and pleural thickening on the right": the one side is everyone's.
+
+    Where the clause tells none, the clause before it may: "右肩关节脱位，肱骨大结节骨折".
+    """
     if any(p.side for p in places):
         return
-    sides = {
-        m.value for m in said.mentions if m.kind == "side" and clause[0] <= m.start < clause[1]
-    }
+    sides = _sides(said, clause)
+    if not sides and before and not any(before[0] <= c.start < before[1] for c in said.claims):
+        sides = _sides(said, before)
     if len(sides) == 1:
         for place in places:
             place.side = Side(next(iter(sides)))
+
+
+def _borrow_regions(places: list[Place], own: list[Part], folded: str) -> None:
+    """Example: "第3-8肋骨折，累及腋段及后段": the regions told apart are of every rib."""
+    told = [p for p in own if p.slot == "region"]
+    first = next((p for p in told if _REACHED.search(folded[: p.start][-5:])), None)
+    if first is None or any(p.regions for p in places):
+        return
+    for place in places:
+        place.regions = list(dict.fromkeys(p.value for p in told if p.start >= first.start))
+
+
+def _borrow_ribs(
+    places: list[Place], claim: Claim, said: Assessed, every: list[Part], folded: str
+) -> None:
+    """Example: "左侧多发肋骨骨折，以第4-7肋为著": the ribs are told behind the fracture."""
+    if len(places) > 1 or places[0].ribs or places[0].bone is not Bone.RIB:
+        return
+    end = min(
+        (c.start for c in said.claims if c.at > claim.at and FindingName.FRACTURE in c.names),
+        default=len(folded),
+    )
+    later = [p for p in every if claim.end <= p.start < end]
+    if not any(p.slot == "side" and p.value is not places[0].side for p in later):
+        for part in later:
+            if part.slot == "ribs" and not _LANDMARK.match(folded, part.end):
+                places[0].ribs += part.value
+
+
+def _sides(said: Assessed, span: tuple[int, int]) -> set[str]:
+    return {m.value for m in said.mentions if m.kind == "side" and span[0] <= m.start < span[1]}
 
 
 def _lesion(own: list[Part], claim: Claim) -> Instance:
@@ -166,7 +259,7 @@ def _gap(first: Claim, second: Claim, said: Assessed, folded: str) -> int:
     gaps = [
         m
         for m in said.mentions[first.at + 1 : second.at]
-        if m.kind in _GAPS and m.start >= first.end
+        if m.kind in _GAPS and m.start >= first.end and not _numbers_around(m, folded)
     ]
     follows = folded[first.end : first.end + 14].lstrip()
     taken = follows.startswith(("of ", "in ", "at ", "on ", "involving ", "along ", ",", "("))
@@ -177,7 +270,15 @@ def _gap(first: Claim, second: Claim, said: Assessed, folded: str) -> int:
     return chosen.start
 
 
-def _told_later(claim: Claim, said: Assessed, own: list[Part], every: list[Part]) -> list[Part]:
+def _numbers_around(gap: Mention, folded: str) -> bool:
+    """Example: the mark in "第4、5肋": it parts two ribs, not two claims."""
+    before, after = folded[: gap.start].rstrip()[-1:], folded[gap.end :].lstrip("第 ")[:1]
+    return before.isdigit() and after.isdigit()
+
+
+def _told_later(
+    claim: Claim, said: Assessed, folded: str, own: list[Part], every: list[Part]
+) -> list[Part]:
     """Alignment and callus told after another finding: "骨折内固定术后，可见钢板，骨痂形成"."""
     known = {p.slot for p in own}
     after = [c.start for c in said.claims if c.at > claim.at and FindingName.FRACTURE in c.names]
@@ -187,7 +288,8 @@ def _told_later(claim: Claim, said: Assessed, own: list[Part], every: list[Part]
     return [
         p
         for p in every
-        if claim.end <= p.start < end
+        if claim.end <= p.start
+        and (p.start < end or _ALL.search(folded[: p.start][-6:]))
         and p.slot not in known
         and (p.slot == "displacement" or p.value is Stage.HEALING)
     ]
@@ -201,53 +303,3 @@ def _unclaimed(claim: Claim, said: Assessed, every: list[Part]) -> list[Part]:
         for p in every
         if all(abs(p.start - claim.start) <= abs(p.start - o.start) for o in others)
     ]
-
-
-def merge(found: list[Instance]) -> list[Instance]:
-    """Occurrences without repeats: one that says nothing beyond another is left out."""
-    kept: list[Instance] = []
-    for instance in found:
-        twin = next((k for k in kept if _compatible(k, instance)), None)
-        if twin is None:
-            kept.append(instance)
-        else:
-            _absorb(twin, instance)
-    return [k for k in kept if not _sum_of_others(k, kept)]
-
-
-def covers(whole: Instance, part: Instance) -> bool:
-    """Whether ``part`` says nothing of an occurrence that ``whole`` does not."""
-    return _compatible(whole, part) and _told(part) <= _told(whole)
-
-
-def _compatible(a: Instance, b: Instance) -> bool:
-    """Whether both may be the same occurrence, one being told less of."""
-    for slot in ("bone", "side", "region", "displacement", "stage"):
-        x, y = getattr(a, slot), getattr(b, slot)
-        if x is not None and y is not None and x is not y:
-            return False
-    if a.ribs and b.ribs and not (set(a.ribs) <= set(b.ribs) or set(b.ribs) <= set(a.ribs)):
-        return False
-    less = _told(a) <= _told(b) or _told(b) <= _told(a)
-    return less or not (_told(a) and _told(b))
-
-
-def _told(i: Instance) -> set[str]:
-    slots = ("bone", "side", "region")
-    return {s for s in slots if getattr(i, s) is not None} | ({"ribs"} if i.ribs else set())
-
-
-def _absorb(a: Instance, b: Instance) -> None:
-    for slot in ("bone", "side", "region", "displacement", "stage"):
-        if getattr(a, slot) is None and getattr(b, slot) is not None:
-            setattr(a, slot, getattr(b, slot))
-    if len(b.ribs) > len(a.ribs):
-        a.ribs = b.ribs
-
-
-def _sum_of_others(one: Instance, every: list[Instance]) -> bool:
-    """Example: "bilateral rib fractures (left 6th, right 8th)": the two tell it all."""
-    if one.side is not Side.BILATERAL or one.ribs:
-        return False
-    sides = {o.side for o in every if o is not one and o.bone in (one.bone, None)}
-    return {Side.LEFT, Side.RIGHT} <= sides

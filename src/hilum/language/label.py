@@ -17,7 +17,8 @@ from hilum.codes import Code, HilumError
 from hilum.findings import FINDINGS, Finding, FindingName, Instance, Status, with_parents
 from hilum.language import inverse
 from hilum.language.claims import Assessed, Mention, mentions
-from hilum.language.instances import covers, locate, merge
+from hilum.language.instances import locate
+from hilum.language.merging import covers, date_with, merge
 from hilum.language.places import Before, Part, parts
 from hilum.language.scope import assess
 from hilum.language.words import Sentence, fold, language_of, sentences
@@ -194,6 +195,10 @@ def _combine(said: list[Said]) -> list[Finding]:
         exact = [i for s in strong if s.literal for i in s.instances]
         free = [i for s in strong if not s.literal and s.status is status for i in s.instances]
         more = [i for i in merge(free) if not any(covers(e, i) for e in exact)] if free else []
+        if status is Status.PRESENT:
+            date_with(
+                more, (i for s in strong if s.status is Status.UNCERTAIN for i in s.instances)
+            )
         found[name] = Finding(name=name, status=status, instances=exact + more)
     _tell_parents(found, (s.name for s in said if not s.literal))
     return with_parents(list(found.values()))

@@ -37,6 +37,7 @@ class Place:
     side: Side | None = None
     ribs: list[int] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
+    region_first: bool = False  # "posterior 5th": the region was told before the ribs
 
     @property
     def empty(self) -> bool:
@@ -77,6 +78,10 @@ def _parts_of(m: Mention, denied: bool) -> list[Part]:
             bone, _, region = m.value.partition(" ")
             values = [("region", Region(region))] if region else []
             values.append(("bone", Bone(bone)))
+        case "joint":
+            values = [("joint", Bone.OTHER)]
+        case "line":
+            values = [("stage", Stage(m.value))]
         case "undisplaced":
             values = [("displacement", Displacement.NONDISPLACED)]
         case "displacement":
@@ -133,23 +138,35 @@ def _numbers(text: str) -> list[int]:
 
 
 def places_of(own: list[Part]) -> list[Place]:
-    """Words in order to places, at least one: a second side or another bone opens a new one."""
+    """Words in order to places, at least one; :func:`_opens` says where a new one begins."""
     places = [Place()]
+    boned = any(p.slot == "bone" for p in own)
     for part in own:
-        if part.slot in ("side", "bone") and getattr(places[-1], part.slot) not in (
-            None,
-            part.value,
-        ):
+        if _opens(part, places[-1]):
             places.append(Place())
         here = places[-1]
         if part.slot in ("side", "bone"):
             setattr(here, part.slot, part.value)
+        elif part.slot == "joint" and not boned:
+            here.bone = part.value
         elif part.slot == "ribs":
+            here.region_first = here.region_first or (bool(here.regions) and not here.ribs)
             here.ribs += part.value
         elif part.slot == "region" and part.value not in here.regions:
             here.regions.append(part.value)
     _fill(places)
     return places
+
+
+def _opens(part: Part, here: Place) -> bool:
+    """A second side, another bone, or ribs after a bone that is none or after a finished list."""
+    if part.slot in ("side", "bone"):
+        return getattr(here, part.slot) not in (None, part.value)
+    if part.slot == "ribs":
+        listed = bool(here.ribs) and bool(here.regions) and not here.region_first
+        again = set(part.value) <= set(here.ribs)
+        return (listed and not again) or here.bone not in (None, Bone.RIB)
+    return False
 
 
 def _fill(places: list[Place]) -> None:

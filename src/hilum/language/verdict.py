@@ -75,6 +75,7 @@ class Side:
     reading: Reading
     concepts: dict[str, list[Mention]] = field(default_factory=dict)
     suspects: dict[str, list[Mention]] = field(default_factory=dict)
+    implied: dict[str, list[Mention]] = field(default_factory=dict)
     ends: list[Span] = field(default_factory=list)
 
 
@@ -85,8 +86,8 @@ def side_of(text: str, language: Language | None) -> Side:
     if side.reading.reason is None:
         for mention in mentions(tokens(text), f"concepts_{spoken}"):
             for name in (mention.kind, *mention.value.split()):
-                found = side.suspects if name.startswith("!") else side.concepts
-                found.setdefault(name.removeprefix("!"), []).append(mention)
+                kept = {"!": side.suspects, "+": side.implied}.get(name[0], side.concepts)
+                kept.setdefault(name.lstrip("!+"), []).append(mention)
         side.ends = [(s.start, s.end) for s in sentences(text, fold(text))]
     return side
 
