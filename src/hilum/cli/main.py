@@ -23,6 +23,7 @@ from hilum.cli.label import label
 from hilum.cli.models import models
 from hilum.cli.phantom import phantom
 from hilum.cli.prepare import prepare
+from hilum.cli.quantize import quantize
 from hilum.cli.read import read
 from hilum.cli.schema import schema
 from hilum.cli.translate import translate
@@ -43,7 +44,7 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, label, audit, translate, phantom, prepare, schema):
+for verb in (read, label, audit, translate, phantom, prepare, quantize, schema):
     verbs.command()(verb)
 verbs.add_typer(models)
 
