@@ -11,6 +11,18 @@ EMBEDDED = "vision-encoder-decoder"
 OPENVINO = "openvino_language_model.xml"
 
 
+def open_url(url: str) -> tuple[Engine, str]:
+    """The engine behind ``URL`` or ``URL#MODEL``, and the model's name.
+
+    Asks the server for its model where none is named. Raises as :mod:`hilum.engines.served` does.
+    """
+    from hilum.engines.served import ServedEngine, served_model
+
+    place, _, model = url.partition("#")
+    model = model or served_model(place)
+    return ServedEngine(place, model), model
+
+
 def open_engine(folder: Path, precision: Precision = "auto") -> Engine:
     """The engine that runs a folder's weights; what it raises is said by each engine.
 

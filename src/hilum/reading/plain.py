@@ -35,28 +35,48 @@ def plain_card(folder: Path) -> Card:
     from hilum.models.check import parts_of
     from hilum.models.hub import read_record
     from hilum.models.licence import strictest
-    from hilum.models.presets import presets
     from hilum.models.safety import read_json
 
     if not (folder / "config.json").is_file():
         raise HilumError(Code.READER_INVALID, folder / "reader.json", "FileNotFoundError")
     record = read_record(folder)
-    known = {p.hub: p for p in presets().values() if p.hub}
-    preset = known.get(record.hub) if record else None
+    return _card(
+        folder.name,
+        record.hub if record else "",
+        str(read_json(folder / "config.json").get("model_type")),
+        strictest(parts_of(folder)).name,
+    )
+
+
+def served_card(model: str) -> Card:
+    """A card for a model that a server calls ``model``, often its name on the hub."""
+    from hilum.models.licence import strictest
+    from hilum.models.presets import presets
+
+    known = next((p for p in presets().values() if model in (p.hub, p.id)), None)
+    licence = strictest(known.parts if known else []).name
+    card = _card(model, known.hub if known else "", "behind a URL", licence)
+    # first tokens are all that a server tells; its tokenizer is not known, so each word by itself
+    return card.model_copy(update={"answers": (YES[:2], NO[:2])})
+
+
+def _card(name: str, hub: str, architecture: str, licence: str) -> Card:
+    from hilum.models.presets import presets
+
+    preset = next((p for p in presets().values() if hub and p.hub == hub), None)
     prompts: dict[Language, str] = {}
     for prompt in reversed(preset.prompts if preset else []):  # the first of a language counts
         if "{" not in prompt.text and prompt.text:
             prompts[prompt.language] = prompt.text
     prompts = prompts or {
-        name: PROMPTS[name] for name in LANGUAGES if not preset or name in preset.languages
+        n: PROMPTS[n] for n in LANGUAGES if preset is None or n in preset.languages
     }
-    asked: Language = "en" if "en" in prompts else "zh"
     return Card(
-        name=preset.id if preset else folder.name,
-        architecture=str(read_json(folder / "config.json").get("model_type")),
-        licence=strictest(parts_of(folder)).name,
+        name=preset.id if preset else name,
+        architecture=architecture,
+        licence=licence,
         prompts=prompts,
-        questions=questions(asked),
+        questions=questions("en" if "en" in prompts else "zh"),
         answers=(YES, NO),
         by="first",
         max_views=VIEWS,

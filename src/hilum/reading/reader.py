@@ -60,12 +60,15 @@ class Reader:
 
     @classmethod
     def load(cls, source: str | Path = EMBEDDED, precision: Precision = "auto") -> Reader:
-        """A reader from "embedded" or a folder of weights, with a ``reader.json`` or not.
+        """A reader from "embedded", a folder of weights (with a ``reader.json`` or not) or a URL.
 
-        A model without one is asked as :mod:`hilum.reading.plain` says, and is not calibrated.
+        A URL is an OpenAI-compatible server's, ``http://host:8000/v1`` or, where it has several
+        models, ``http://host:8000/v1#model``. A model without a ``reader.json`` is asked as :mod:`hilum.reading.plain` says, and is not calibrated.
         ``precision`` is for transformers' models. Raises ``reader_not_found``, ``reader_invalid``,
         ``extra_missing``, and what the engine raises.
         """
+        if str(source).startswith(("http://", "https://")):
+            return _served(str(source))
         folder = _embedded_folder() if str(source) == EMBEDDED else Path(source)
         if not folder.is_dir():
             raise HilumError(Code.READER_NOT_FOUND, source, "give embedded or a reader's folder")
@@ -191,6 +194,14 @@ class Reader:
             licence=card.licence,
             versions={"hilum": hilum.__version__, **self.engine.versions},
         )
+
+
+def _served(url: str) -> Reader:
+    from hilum.engines.open import open_url
+    from hilum.reading.plain import served_card
+
+    engine, model = open_url(url)
+    return Reader(served_card(model), engine)
 
 
 def _card(folder: Path) -> Card:
