@@ -210,6 +210,16 @@ def test_a_url_is_a_reader(
     assert "k2" not in report.model_dump_json()
 
 
+def test_the_only_model_of_a_server_need_not_be_named(server: Server) -> None:
+    assert Reader.load(server.url).card.name == "m"
+    server.models = ["a", "b"]
+    with pytest.raises(HilumError) as caught:
+        Reader.load(server.url)
+    assert caught.value.code is Code.OPTION_INVALID
+    assert f"{server.url}#NAME" in caught.value.line()
+    assert Reader.load(server.url + "#b").card.name == "b"
+
+
 def test_a_data_url_is_the_image_whatever_its_memory_layout() -> None:
     turned = FILM.T[::-1]
     data = base64.b64decode(data_url(turned).partition("base64,")[2])

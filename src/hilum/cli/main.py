@@ -19,6 +19,7 @@ import typer
 
 from hilum import __version__
 from hilum.cli.audit import audit
+from hilum.cli.bench import bench
 from hilum.cli.label import label
 from hilum.cli.models import models
 from hilum.cli.phantom import phantom
@@ -26,6 +27,7 @@ from hilum.cli.prepare import prepare
 from hilum.cli.quantize import quantize
 from hilum.cli.read import read
 from hilum.cli.schema import schema
+from hilum.cli.serve_vllm import serve_vllm
 from hilum.cli.translate import translate
 from hilum.codes import Code, HilumError
 
@@ -44,8 +46,9 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, label, audit, translate, phantom, prepare, quantize, schema):
+for verb in (read, label, audit, translate, phantom, prepare, quantize, bench, schema):
     verbs.command()(verb)
+verbs.command("serve-vllm")(serve_vllm)
 verbs.add_typer(models)
 
 

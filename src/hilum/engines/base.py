@@ -22,9 +22,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How text is drawn. Greedy; ``max_new_tokens`` bounds its length."""
+    """How text is drawn. Greedy; ``max_new_tokens`` bounds its length.
+
+    ``ignore_stops``: write exactly that many tokens, for measuring speed.
+    """
 
     max_new_tokens: int = 224
+    ignore_stops: bool = False
 
     def describe(self) -> dict[str, Any]:
         """For a report's provenance."""

@@ -151,7 +151,20 @@ def _native(sizes: dict[str, Any]) -> Composed:
 def _tokenizer(sizes: dict[str, Any]) -> Any:
     tokens = sizes["tokens"]
     named = tokens.get("named", {})
-    return make_tokenizer(tokens["pad"], tokens["eos"], tokens["bos"], tokens["other"], **named)
+    made = make_tokenizer(tokens["pad"], tokens["eos"], tokens["bos"], tokens["other"], **named)
+    if "vocabulary" in sizes:
+        _fill(made, sizes["vocabulary"] - 1)  # an image token may be added yet
+    return made
+
+
+def _fill(tokenizer: Any, count: int) -> None:
+    """Words for all ids below ``count``, so that every id that a model says has its own text."""
+    from tokenizers import Tokenizer
+
+    raw = json.loads(tokenizer.backend_tokenizer.to_str())
+    words = raw["model"]["vocab"]
+    words |= {f"w{i}.": i for i in range(len(words), count)}
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(raw))
 
 
 def _vocabulary(sizes: dict[str, Any], least: int) -> int:

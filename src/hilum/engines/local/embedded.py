@@ -199,6 +199,7 @@ class LocalEngine:
             "max_new_tokens": min(sampling.max_new_tokens, positions - ids.shape[1]),
             "do_sample": False,
             "num_beams": 1,
+            **({"eos_token_id": -1} if sampling.ignore_stops else {}),
         }
 
     def _prompt(self, prompt: str) -> Tensor:

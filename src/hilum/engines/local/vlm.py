@@ -117,7 +117,7 @@ class VlmEngine:
         def write() -> None:
             try:
                 with self._together.alone():
-                    self._generate([asked], kind[0], streamer=streamer, left=left)
+                    self._generate([asked], kind, streamer=streamer, left=left)
             except BaseException as error:
                 failed.put(error)
                 streamer.end()  # or whoever reads the pieces would wait for ever
@@ -175,17 +175,18 @@ class VlmEngine:
         """What requests of one batch have in common."""
         limit = min(sampling.max_new_tokens, self._room(asked.ids))
         if self._short and len(asked.ids) + limit > self._short:
-            return (limit, id(asked))  # its rope would change what the others say
-        return (limit,)
+            return (limit, sampling.ignore_stops, id(asked))  # its rope would change the others
+        return (limit, sampling.ignore_stops)
 
     def _write(self, asked: list[Asked], kind: Any) -> list[Draft]:
-        rows = self._generate(asked, kind[0])
+        rows = self._generate(asked, kind)
         return [self._draft(row) for row in rows]
 
     def _generate(
-        self, asked: list[Asked], limit: int, streamer: Any = None, left: Any = None
+        self, asked: list[Asked], kind: Any, streamer: Any = None, left: Any = None
     ) -> list[list[int]]:
-        """New ids of each prompt."""
+        """New ids of each prompt; ``kind`` is what ``_kind`` says of all of them."""
+        limit, ignore_stops = kind[:2]
         torch = self._torch
         longest = max(len(a.ids) for a in asked)
         pads = [longest - len(a.ids) for a in asked]
@@ -204,7 +205,7 @@ class VlmEngine:
                 max_new_tokens=limit,
                 do_sample=False,
                 num_beams=1,
-                eos_token_id=self.stops,
+                eos_token_id=[-1] if ignore_stops else self.stops,
                 pad_token_id=self._pad,
                 streamer=streamer,
             )
