@@ -24,7 +24,7 @@ class Request:
 class Sampling:
     """How text is drawn. Greedy; ``max_new_tokens`` bounds its length.
 
-    ``ignore_stops``: write exactly that many tokens, for measuring speed.
+    ``ignore_stops``: no stop is ever written, so that many tokens are, for measuring speed.
     """
 
     max_new_tokens: int = 224

@@ -154,10 +154,9 @@ class OpenVinoEngine:
         config = self._pipe.get_config()
         config.do_sample = False
         config.max_new_tokens = sampling.max_new_tokens
+        config.stop_token_ids = self._stops
         if sampling.ignore_stops:
-            config.ignore_eos = True
-        else:
-            config.stop_token_ids = self._stops
+            config.min_new_tokens = sampling.max_new_tokens
         return config
 
     def _run(self, requests: list[Request], configs: list[Any], streamer: Any = None) -> Any:

@@ -193,13 +193,14 @@ class LocalEngine:
         from transformers.modeling_outputs import BaseModelOutput
 
         positions = self.model.config.decoder.max_position_embeddings
+        limit = min(sampling.max_new_tokens, positions - ids.shape[1])
         return {
             "encoder_outputs": BaseModelOutput(self._torch.stack([f.tokens for f in films])),
             "decoder_input_ids": ids,
-            "max_new_tokens": min(sampling.max_new_tokens, positions - ids.shape[1]),
+            "max_new_tokens": limit,
             "do_sample": False,
             "num_beams": 1,
-            **({"eos_token_id": -1} if sampling.ignore_stops else {}),
+            "min_new_tokens": limit if sampling.ignore_stops else None,
         }
 
     def _prompt(self, prompt: str) -> Tensor:

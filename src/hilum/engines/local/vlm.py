@@ -205,7 +205,8 @@ class VlmEngine:
                 max_new_tokens=limit,
                 do_sample=False,
                 num_beams=1,
-                eos_token_id=[-1] if ignore_stops else self.stops,
+                eos_token_id=self.stops,
+                min_new_tokens=limit if ignore_stops else None,
                 pad_token_id=self._pad,
                 streamer=streamer,
             )
