@@ -46,7 +46,9 @@ def main() -> None:
     from hilum.engines.local.vlm import VlmEngine
 
     engine = VlmEngine(folder, "float32")
-    questions = [Question(ASKED.format(f.en), ("Yes", "No"), "first") for f in list(FINDINGS.values())[:14]]
+    questions = [
+        Question(ASKED.format(f.en), ("Yes", "No"), "first") for f in list(FINDINGS.values())[:14]
+    ]
     films = [np.random.default_rng(i).integers(0, 256, (640, 512), np.uint8) for i in range(3)]
     tokens = engine.films.prepare(films[0]).tokens
     engine.choose([(films[2],)], "", questions[:2])  # warm-up

@@ -45,12 +45,17 @@ def test_a_folder_has_the_command_of_its_family(family: str, tmp_path: Path) -> 
 def test_tower_names_that_vllm_does_not_find_are_named(tmp_path: Path) -> None:
     folder = make_twin("gemma3", tmp_path)
     path = folder / "model.safetensors"
-    weights = {n.replace("vision_tower.vision_model.", "vision_tower."): t for n, t in load_file(path).items()}
+    weights = {
+        n.replace("vision_tower.vision_model.", "vision_tower."): t
+        for n, t in load_file(path).items()
+    }
     save_file(weights, path, {"format": "pt"})
     assert any("vision_tower.encoder." in n for n in weights)
     (warning,) = serve_command(str(folder)).warnings
     assert "rename" in warning
-    right = {n.replace("vision_tower.", "vision_tower.vision_model."): t for n, t in weights.items()}
+    right = {
+        n.replace("vision_tower.", "vision_tower.vision_model."): t for n, t in weights.items()
+    }
     save_file(right, path, {"format": "pt"})
     assert serve_command(str(folder)).warnings == []
 

@@ -66,7 +66,9 @@ def _one(
     if export is not None and export.is_dir():
         folders["openvino"] = export
     bandwidth, weights = read_bandwidth(threads), weights_a_token(folder)
-    print(f"{folder}: {threads} threads, {tokens} tokens a request, reads {bandwidth / 1e9:.1f} GB/s")
+    print(
+        f"{folder}: {threads} threads, {tokens} tokens a request, reads {bandwidth / 1e9:.1f} GB/s"
+    )
     print(
         f"{'engine':14}{'at once':>8}{'tokens/s':>10}{'films/s':>9}{'p50 s':>8}{'p99 s':>8}"
         f"{'memory':>10}{'ratio':>7}{'as seed':>9}{'of limit':>9}"
@@ -87,9 +89,7 @@ def _one(
             )
 
     def against(engine: str, count: int) -> float:
-        return round(
-            rows[engine, count].tokens_per_s / rows["seed", count].tokens_per_s, 2
-        )
+        return round(rows[engine, count].tokens_per_s / rows["seed", count].tokens_per_s, 2)
 
     ratios = {"transformers_bf16_ratio_16": against("transformers", requests)}
     ratios |= {"local_bf16_ratio_16": against("local", requests)}

@@ -46,7 +46,9 @@ def quantize(
         print(dumps(asdict(done)))
         return
     parity = done.parity
-    print(f"{out}: {done.format}, {done.bytes_before / 1e6:.1f} MB -> {done.bytes_after / 1e6:.1f} MB")
+    print(
+        f"{out}: {done.format}, {done.bytes_before / 1e6:.1f} MB -> {done.bytes_after / 1e6:.1f} MB"
+    )
     print(f"texts equal to float32: {parity.texts_equal} of {parity.texts}")
     print(f"leading text equal:     {parity.leading_text_equal:.1%}")
     print(f"largest difference of a probability: {parity.largest_probability_difference:.2e}")

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
+class Precision(StrEnum):
+    """Of the weights; auto takes what the machine has units for, and says what."""
+
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
+
 class Language(StrEnum):
     """Language of the draft."""
 
@@ -35,7 +43,7 @@ def read(
         list[Path], typer.Argument(help="Films, folders, zips: DICOM, PNG, JPEG, TIFF.")
     ],
     reader: Annotated[
-        str, typer.Option("--reader", help="embedded, or a reader's folder.")
+        str, typer.Option("--reader", help="embedded, a folder, or a server's URL.")
     ] = "embedded",
     language: Annotated[Language, typer.Option("--language", help="Of the draft.")] = Language.EN,
     json: Annotated[bool, typer.Option("--json", help="One JSON line a study on stdout.")] = False,
@@ -50,6 +58,9 @@ def read(
         bool,
         typer.Option("--allow-outside-domain", help="Read films the reader was not made for."),
     ] = False,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Of a transformers model's weights.")
+    ] = Precision.AUTO,
 ) -> int:
     """Read films and write draft reports with a probability for each finding.
 
@@ -79,7 +90,11 @@ def read(
     with _loading() as pool, printer:
         batches = _batches(studies, pool)
         # weights take seconds to load: a mistyped path is answered without them
-        chosen = None if all(files.error for files in studies) else Reader.load(reader)
+        chosen = None
+        if not all(files.error for files in studies):
+            chosen = Reader.load(reader, precision.value)
+            if said := chosen.engine.versions.get("precision"):
+                typer.echo(said, err=True)
         for batch in batches:
             loaded = [study for _, study in batch if isinstance(study, Study)]
             reports = iter(

@@ -50,7 +50,7 @@ class Patience:
     longest: float = 30.0
 
 
-class _Later(Exception):
+class _LaterError(Exception):
     """A status after which it is worth asking again."""
 
     def __init__(self, status: int, asked: float | None) -> None:
@@ -153,7 +153,7 @@ class Remote:
             asked: float | None = None
             try:
                 return attempt()[0]
-            except _Later as later:
+            except _LaterError as later:
                 asked = later.asked
                 problem = HilumError(Code.REMOTE_UNREACHABLE, self.name, f"status {later.status}")
             except httpx.HTTPError as error:
@@ -168,7 +168,7 @@ class Remote:
 
     def _refuse(self, status: int, asked: float | None) -> None:
         if status in _AGAIN:
-            raise _Later(status, asked)
+            raise _LaterError(status, asked)
         if status != 200:
             raise HilumError(Code.REMOTE_REFUSED, self.name, f"status {status}")
 

@@ -84,9 +84,7 @@ class ServedEngine:
         cache encodes once. Raises ``no_probability`` where the server gives no likelihoods, two
         answers begin alike, or what it tells leaves more than a hundredth part in the dark.
         """
-        asked = [
-            (Request(some, context + q.prompt), q) for some in images for q in questions
-        ]
+        asked = [(Request(some, context + q.prompt), q) for some in images for q in questions]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             rows = list(pool.map(lambda a: self._choose(*a), asked))
         n = len(questions)
@@ -102,7 +100,9 @@ class ServedEngine:
     def _body(
         self, request: Request, sampling: Sampling, schema: dict[str, Any] | None
     ) -> dict[str, Any]:
-        pictures = [{"type": "image_url", "image_url": {"url": data_url(i)}} for i in request.images]
+        pictures = [
+            {"type": "image_url", "image_url": {"url": data_url(i)}} for i in request.images
+        ]
         content = [*pictures, {"type": "text", "text": request.prompt}]
         body: dict[str, Any] = {
             "messages": [{"role": "user", "content": content}],

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from hilum.codes import Code, HilumError
 from hilum.engines import Request, Sampling
+from hilum.engines.abilities import leading_text
 
 PROMPT = "Describe the findings in this chest X-ray."
 ENGINES = ("seed", "transformers", "local", "openvino")
@@ -79,11 +80,7 @@ def measure(task: Task) -> list[Speed]:
 
 def agreement(texts: Sequence[str], others: Sequence[str]) -> float:
     """Mean share of the longer text that both begin with."""
-    shares = [
-        len(os.path.commonprefix([a, b])) / max(len(a), len(b), 1)
-        for a, b in zip(texts, others, strict=True)
-    ]
-    return float(np.mean(shares))
+    return float(np.mean([leading_text(a, b) for a, b in zip(texts, others, strict=True)]))
 
 
 def read_bandwidth(threads: int, size: int = 1 << 28, rounds: int = 5) -> float:

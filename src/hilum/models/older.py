@@ -7,7 +7,6 @@ does not read, or reads without a word as something else. Weights are the same.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -92,6 +91,6 @@ def _write(path: Path, value: dict[str, Any]) -> None:
 
 def _link(source: Path, target: Path) -> None:
     try:
-        os.symlink(source.resolve(), target)
+        target.symlink_to(source.resolve())
     except OSError:  # a file system without links
         shutil.copyfile(source, target)

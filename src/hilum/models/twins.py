@@ -116,7 +116,9 @@ def _composed(sizes: dict[str, Any]) -> Composed:
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
     tokenizer = _tokenizer(sizes)
-    text = dict(sizes["text"], vocab_size=_vocabulary(sizes, len(tokenizer) + 1), **_specials(tokenizer))
+    text = dict(
+        sizes["text"], vocab_size=_vocabulary(sizes, len(tokenizer) + 1), **_specials(tokenizer)
+    )
     encoder = AutoModel.from_config(_config(AutoConfig, sizes["vision"]))
     language = AutoModelForCausalLM.from_config(_config(AutoConfig, text))
     image = Geometry(tokens=None, mean=[0.5] * 3, std=[0.25] * 3, source="twin", **sizes["compose"])

@@ -32,7 +32,8 @@ class Card(Record):
 
     ``prompts``: per language. ``questions``: per finding, put after ``question_context``;
     ``answers``: present, absent, each worded in one or several ways, likely ``by`` the rule of
-    :class:`hilum.engines.Question`. ``max_views``: films a study. ``domain``: "phantom" where the weights know only phantoms,
+    :class:`hilum.engines.Question`. ``max_views``: films a study. ``domain``: "phantom" where the
+    weights know only phantoms,
     "chest" otherwise. ``min_age``: in years; younger patients abstain.
     """
 
@@ -63,9 +64,10 @@ class Reader:
         """A reader from "embedded", a folder of weights (with a ``reader.json`` or not) or a URL.
 
         A URL is an OpenAI-compatible server's, ``http://host:8000/v1`` or, where it has several
-        models, ``http://host:8000/v1#model``. A model without a ``reader.json`` is asked as :mod:`hilum.reading.plain` says, and is not calibrated.
-        ``precision`` is for transformers' models. Raises ``reader_not_found``, ``reader_invalid``,
-        ``extra_missing``, and what the engine raises.
+        models, ``http://host:8000/v1#model``. A model without a ``reader.json`` is asked as
+        :mod:`hilum.reading.plain` says, and is not calibrated. ``precision`` is for transformers'
+        models. Raises ``reader_not_found``, ``reader_invalid``, ``extra_missing``, and what the
+        engine raises.
         """
         if str(source).startswith(("http://", "https://")):
             return _served(str(source))

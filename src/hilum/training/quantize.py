@@ -19,6 +19,7 @@ import numpy as np
 
 from hilum.codes import Code, HilumError
 from hilum.engines import Engine, Question, Request, Sampling
+from hilum.engines.abilities import leading_text
 from hilum.engines.openvino import EXPORT, OpenVinoEngine
 
 FORMATS = {"openvino-fp16": "fp16", "openvino-int8": "int8", "openvino-int4": "int4"}
@@ -89,15 +90,17 @@ def quantize(folder: Path, to: str, out: Path, env: Path) -> Quantised:
     from hilum.engines.local.vlm import VlmEngine
 
     original = VlmEngine(folder, "float32")  # refused here, before minutes of exporting
-    _export(folder, FORMATS[to], out, env)
-    _describe(folder, to, out, original)
+    export(folder, FORMATS[to], out, env)
+    describe(folder, to, out, original)
     parity = compare(original, OpenVinoEngine(out, exact=True))
     done = Quantised(to, _bytes(folder, ".safetensors"), _bytes(out, ".bin"), parity)
     said = json.loads((out / EXPORT).read_text(encoding="utf-8"))
     (out / EXPORT).write_text(json.dumps({**said, **asdict(done)}, indent=1), encoding="utf-8")
     apart = parity.largest_probability_difference
     if parity.leading_text_equal < LEAST[FORMATS[to]] and apart > FARTHEST:
-        wrong = f"{parity.leading_text_equal:.0%} of the leading text, probabilities {apart:.2f} off"
+        wrong = (
+            f"{parity.leading_text_equal:.0%} of the leading text, probabilities {apart:.2f} off"
+        )
         raise HilumError(Code.PARITY_FAILED, out, wrong)
     return done
 
@@ -113,15 +116,9 @@ def compare(original: Engine, export: Engine) -> Parity:
     return Parity(
         texts=len(texts),
         texts_equal=sum(a == b for a, b in texts),
-        leading_text_equal=float(np.mean([_leading(a, b) for a, b in texts])),
+        leading_text_equal=float(np.mean([leading_text(a, b) for a, b in texts])),
         largest_probability_difference=float(np.abs(np.array(p) - np.array(q)).max()),
     )
-
-
-def _leading(one: str, two: str) -> float:
-    """Share of the longer text that both begin with."""
-    longest = max(len(one), len(two))
-    return len(os.path.commonprefix([one, two])) / longest if longest else 1.0
 
 
 def _missing(env: Path) -> HilumError:
@@ -129,7 +126,8 @@ def _missing(env: Path) -> HilumError:
     return HilumError(Code.EXTRA_MISSING, env, f"make the exporter's environment: {commands}")
 
 
-def _export(folder: Path, weights: str, out: Path, env: Path) -> None:
+def export(folder: Path, weights: str, out: Path, env: Path) -> None:
+    """Run the exporter of ``env``; raises ``export_failed`` with its last line."""
     from hilum.models.older import write_older
 
     with tempfile.TemporaryDirectory() as work:
@@ -152,7 +150,7 @@ def _export(folder: Path, weights: str, out: Path, env: Path) -> None:
         shutil.move(target, out)
 
 
-def _describe(folder: Path, to: str, out: Path, original: object) -> None:
+def describe(folder: Path, to: str, out: Path, original: object = None) -> None:
     """Write what Hilum wants to know of an export: its card without a calibration, its stops."""
     from hilum.reading.reader import CARD, Card
     from hilum.reading.score import Calibration

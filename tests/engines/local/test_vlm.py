@@ -186,7 +186,9 @@ def naive(
         long = dict(inputs)
         for name in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"):
             if name in long:
-                tail = torch.tensor([ids]) if name == "input_ids" else torch.tensor([[0] * len(ids)])
+                tail = (
+                    torch.tensor([ids]) if name == "input_ids" else torch.tensor([[0] * len(ids)])
+                )
                 tail = torch.ones_like(tail) if name == "attention_mask" else tail
                 long[name] = torch.cat([long[name], tail], 1)
         if hasattr(family.model.base_model, "rope_deltas"):

@@ -105,7 +105,9 @@ class Films:
             tokens = torch.cat(tokens).unsqueeze(0)
         out = BaseModelOutputWithPooling(pooler_output=tokens)
         if some[0].deep:
-            out.deepstack_features = [list(layer) for layer in zip(*(f.deep for f in some))]
+            out.deepstack_features = [
+                list(layer) for layer in zip(*(f.deep for f in some), strict=True)
+            ]
         return {"image": out}
 
     def forget(self) -> None:
