@@ -47,7 +47,7 @@ card = module.Card(
     name="typist", architecture="none", licence="none", domain="phantom",
     prompts={"en": "<en>", "zh": "<zh>"}, questions={"fracture": "Fracture?"},
 )
-module.Reader.load = classmethod(lambda cls, source: cls(card, Typist()))
+module.Reader.load = classmethod(lambda cls, source, precision: cls(card, Typist()))
 """
 
 Run = Callable[..., tuple[int, str, str]]
@@ -542,7 +542,7 @@ def test_out_may_be_the_folder_of_the_films(run: Run, phantoms: list[Path], tmp_
 def test_out_that_is_a_file_is_refused_before_anything_is_read(
     run: Run, phantoms: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hilum.reading.reader.Reader.load", lambda _: pytest.fail("too late"))
+    monkeypatch.setattr("hilum.reading.reader.Reader.load", lambda *_: pytest.fail("too late"))
     (tmp_path / "file").write_text("x")
     for target in (tmp_path / "file", tmp_path / "file" / "below"):
         code, out, err = run(phantoms[0], "--out", target)

@@ -27,6 +27,10 @@ def bench(
     threads: Annotated[int, typer.Option("--threads", min=1)] = 2,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Written a request.")] = 64,
     requests: Annotated[int, typer.Option("--requests", min=2, help="At once.")] = 16,
+    busy: Annotated[
+        bool,
+        typer.Option("--busy", help="Count processor time; one thread, on a machine in use."),
+    ] = False,
     folder: Annotated[Path, typer.Option("--folder", help="For shapes.")] = Path("runs/shapes"),
 ) -> None:
     """Measure one request at a time and many at once, against the seed's way. Last line: JSON.
@@ -37,9 +41,14 @@ def bench(
     """
     import json
 
-    figures: dict[str, float | int] = {"threads": threads, "tokens": tokens, "requests": requests}
+    figures: dict[str, float | int] = {
+        "threads": threads,
+        "tokens": tokens,
+        "requests": requests,
+        "busy": busy,
+    }
     if model is not None:
-        figures |= _one(model, openvino, threads, tokens, requests)
+        figures |= _one(model, openvino, threads, tokens, requests, busy)
     else:
         from hilum.models.twins import make_shape
         from hilum.training.quantize import quantize
@@ -51,13 +60,13 @@ def bench(
             export = folder / f"{name}-int8" if not key else None
             if export is not None and env is not None and not export.is_dir():
                 quantize(made, "openvino-int8", export, env)
-            found = _one(made, export, threads, tokens, requests)
+            found = _one(made, export, threads, tokens, requests, busy)
             figures |= {key: found["local_bf16_ratio_16"]} if key else found
     print(json.dumps(figures))
 
 
 def _one(
-    folder: Path, export: Path | None, threads: int, tokens: int, requests: int
+    folder: Path, export: Path | None, threads: int, tokens: int, requests: int, busy: bool
 ) -> dict[str, float]:
     """Print one model's table; its ratios."""
     from hilum.evaluation.speed import Task, agreement, measure, read_bandwidth, weights_a_token
@@ -65,7 +74,7 @@ def _one(
     folders = {"seed": folder, "transformers": folder, "local": folder}
     if export is not None and export.is_dir():
         folders["openvino"] = export
-    bandwidth, weights = read_bandwidth(threads), weights_a_token(folder)
+    bandwidth, weights = read_bandwidth(threads, busy), weights_a_token(folder)
     print(
         f"{folder}: {threads} threads, {tokens} tokens a request, reads {bandwidth / 1e9:.1f} GB/s"
     )
@@ -75,7 +84,7 @@ def _one(
     )
     rows: dict[tuple[str, int], Speed] = {}
     for engine, place in folders.items():
-        task = Task(engine, str(place), threads, tokens, 224, (1, requests), 4)
+        task = Task(engine, str(place), threads, tokens, 224, (1, requests), 4, busy)
         for speed in measure(task):
             rows[engine, speed.requests] = speed
             seed = rows["seed", speed.requests]

@@ -33,7 +33,11 @@ Write = Callable[[Sequence[Film], int], list[str]]
 
 @dataclass(frozen=True)
 class Task:
-    """What one process measures: an engine on a folder."""
+    """What one process measures: an engine on a folder.
+
+    ``busy``: count the process's own processor time, for a machine that others use; a fair
+    measure with one thread only.
+    """
 
     engine: str
     folder: str
@@ -42,6 +46,7 @@ class Task:
     side: int
     requests: tuple[int, ...]
     singles: int
+    busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,17 +88,17 @@ def agreement(texts: Sequence[str], others: Sequence[str]) -> float:
     return float(np.mean([leading_text(a, b) for a, b in zip(texts, others, strict=True)]))
 
 
-def read_bandwidth(threads: int, size: int = 1 << 28, rounds: int = 5) -> float:
+def read_bandwidth(threads: int, busy: bool = False, size: int = 1 << 28, rounds: int = 5) -> float:
     """Bytes a second that ``threads`` threads read, the best of some rounds over ``size`` bytes."""
     import torch
 
     torch.set_num_threads(threads)
     block = torch.ones(size // 4)
-    best = 0.0
+    best, now = 0.0, time.process_time if busy else time.perf_counter
     for _ in range(rounds):
-        start = time.perf_counter()
+        start = now()
         block.sum()
-        best = max(best, size / (time.perf_counter() - start))
+        best = max(best, size / (now() - start))
     return best
 
 
@@ -114,20 +119,21 @@ def _measure(task: Task) -> list[Speed]:
     most = max(task.requests)
     films = [rng.integers(0, 256, (task.side, task.side), dtype=np.uint8) for _ in range(most + 1)]
     write(films[-1:], 4)  # warm-up
+    now = time.process_time if task.busy else time.perf_counter
     out = []
     for count in task.requests:
         one_by_one = count == 1 or task.engine == "seed"
         some = films[: max(count, task.singles if count == 1 else count)]
         groups = [[f] for f in some] if one_by_one else [some]
         texts, ends = [], []
-        start = time.perf_counter()
+        start = now()
         for group in groups:
-            begun = time.perf_counter()
+            begun = now()
             texts += write(group, task.tokens)
             # requests that came together wait for each other; those of count 1 came in turn
             since = begun if count == 1 else start
-            ends += [time.perf_counter() - since] * len(group)
-        took = time.perf_counter() - start
+            ends += [now() - since] * len(group)
+        took = now() - start
         out.append(
             Speed(
                 engine=task.engine,
