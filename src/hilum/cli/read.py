@@ -58,6 +58,10 @@ def read(
         bool,
         typer.Option("--allow-outside-domain", help="Read films the reader was not made for."),
     ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option("--journal", help="Results as JSON lines; a killed run goes on from it."),
+    ] = None,
     precision: Annotated[
         Precision, typer.Option("--precision", help="Of a transformers model's weights.")
     ] = Precision.AUTO,
@@ -69,16 +73,28 @@ def read(
     Example: hilum read films --language zh --overlay --out reads
 
     Example: hilum read films --explain-pixels
+
+    Example: hilum read archive --json --journal reads.jsonl
     """
     from hilum import imaging
     from hilum.imaging import children
 
     children.start()  # it gets ready while the rest is imported
     from hilum.cli.show import Printer
+    from hilum.reading.journal import Journal, key_of
     from hilum.reading.reader import Reader
     from hilum.study import Study
 
     studies = imaging.scan(paths)
+    settings = {
+        "reader": reader,
+        "language": language.value,
+        "outside_domain": allow_outside_domain,
+        "precision": precision.value,
+    }
+    kept = Journal(journal, settings) if journal is not None else None
+    if kept is not None:
+        studies = [f for f in studies if key_of(f.id, f.paths) not in kept.done]
     printer = Printer(
         language.value,
         as_json=json,
@@ -102,9 +118,13 @@ def read(
             )
             for files, study in batch:
                 if isinstance(study, HilumError):
-                    printer.failure(files, study)
+                    line = printer.failure(files, study)
                 else:
-                    printer.report(next(reports), study)
+                    line = printer.report(next(reports), study)
+                if kept is not None:
+                    kept.add(key_of(files.id, files.paths), line)
+            if kept is not None:
+                kept.keep()
     return printer.exit_code
 
 
