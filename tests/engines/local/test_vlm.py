@@ -73,6 +73,24 @@ def test_a_stream_joined_is_the_draft(family: Family) -> None:
         assert all(pieces)
 
 
+def test_a_stream_that_nobody_reads_on_ends_and_harms_no_other(family: Family) -> None:
+    pieces = family.engine.stream(REQUESTS[0], Sampling(300))
+    next(pieces)
+    pieces.close()  # type: ignore[attr-defined]
+    assert texts(family, [REQUESTS[1]]) == [family.plain(REQUESTS[1], SHORT)]
+
+
+def test_a_stream_that_fails_raises_and_does_not_hang(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(family.engine.model, "generate", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        list(family.engine.stream(REQUESTS[0], SHORT))
+
+
 def test_a_text_is_complete_where_a_stop_id_ended_it(family: Family) -> None:
     engine = family.engine
     whole = engine.generate([REQUESTS[0]], SHORT)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from hilum.engines.base import Image
 # Features kept between calls: some 30 films of ChexFract's (8.4 MB each in bfloat16).
 KEPT_BYTES = 256 << 20
 ENCODE_AT_ONCE = 8
+# Images kept as their processor made them, 3 MB each at 518 px.
+PREPARED = 32
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,24 @@ class Films:
         self._names = [name for name in taken if name != "kwargs"]
         self._memory: OrderedDict[bytes, Features] = OrderedDict()
         self._prepared: OrderedDict[bytes, Film] = OrderedDict()
+        self._mutex = threading.Lock()  # of what is prepared: that is done by any thread
         self._listed = True  # whether the family has its features in a list
 
     def prepare(self, image: Image) -> Film:
         """An image as the model wants it; raises ``model_unsupported`` for an unknown processor."""
         key = hashlib.sha256(image.tobytes() + repr(image.shape).encode()).digest()
-        if key in self._prepared:
-            self._prepared.move_to_end(key)
-            return self._prepared[key]
+        with self._mutex:
+            if key in self._prepared:
+                self._prepared.move_to_end(key)
+                return self._prepared[key]
+        film = self._prepare(key, image)
+        with self._mutex:
+            self._prepared[key] = film
+            while len(self._prepared) > PREPARED:
+                self._prepared.popitem(last=False)
+        return film
+
+    def _prepare(self, key: bytes, image: Image) -> Film:
         processor = self._processor
         picture = Pillow.fromarray(np.ascontiguousarray(image)).convert("RGB")
         settings = getattr(processor, "images_kwargs", None) or {}
@@ -74,11 +87,7 @@ class Films:
             ) from None
         tokens = processor.tokenizer.encode(words, add_special_tokens=False)
         inputs = {name: raw[name] for name in self._names if name in raw}
-        film = Film(key, inputs, words, tokens.count(self._model.config.image_token_id))
-        self._prepared[key] = film
-        if len(self._prepared) > 4 * ENCODE_AT_ONCE:
-            self._prepared.popitem(last=False)
-        return film
+        return Film(key, inputs, words, tokens.count(self._model.config.image_token_id))
 
     def features(self, films: Sequence[Film]) -> list[Features]:
         """Features of each film; what is remembered is not encoded again."""
@@ -113,7 +122,8 @@ class Films:
     def forget(self) -> None:
         """Drop what is kept, so that the next call encodes its films again."""
         self._memory.clear()
-        self._prepared.clear()
+        with self._mutex:
+            self._prepared.clear()
 
     def _bytes(self) -> int:
         return sum(f.size() for f in self._memory.values())
