@@ -77,6 +77,7 @@ class Server:
         self.otherwise: Reply = say("ok")
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.models: list[str] = ["m"]
         self._lock = threading.Lock()
         server = self
 
@@ -91,6 +92,9 @@ class Server:
                     reply(self, body)
                 except OSError:  # the client did not wait
                     self.close_connection = True
+
+            def do_GET(self) -> None:
+                send(self, 200, json.dumps({"data": [{"id": m} for m in server.models]}).encode())
 
             def log_message(self, *_: Any) -> None:
                 pass

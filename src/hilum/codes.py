@@ -117,6 +117,12 @@ class Code(StrEnum):
     OPTION_INVALID = "option_invalid"
     OUTPUT_UNWRITABLE = "output_unwritable"
     INTERNAL_ERROR = "internal_error"
+    # Engines.
+    MODEL_UNSUPPORTED = "model_unsupported"
+    PROMPT_TOO_LONG = "prompt_too_long"
+    MEMORY_SHORT = "memory_short"
+    EXPORT_FAILED = "export_failed"
+    PARITY_FAILED = "parity_failed"
 
     @property
     def en(self) -> str:
@@ -368,6 +374,14 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     Code.INTERNAL_ERROR: (
         "a defect in Hilum; please report it with the code and the version",
         "Hilum 内部错误，请附代码与版本号反馈",
+    ),
+    Code.MODEL_UNSUPPORTED: ("this engine cannot run this model", "该推理引擎不支持此模型"),
+    Code.PROMPT_TOO_LONG: ("the prompt is too long for the model", "提示词超出模型长度"),
+    Code.MEMORY_SHORT: ("not enough memory for this model", "内存不足以加载该模型"),
+    Code.EXPORT_FAILED: ("the model could not be exported", "模型导出失败"),
+    Code.PARITY_FAILED: (
+        "the exported model does not answer as the original",
+        "导出模型与原模型的回答不一致",
     ),
 }
 

@@ -48,7 +48,7 @@ card = module.Card(
     name="typist", architecture="none", licence="none", domain="phantom",
     prompts={"en": "<en>", "zh": "<zh>"}, questions={"fracture": "Fracture?"},
 )
-module.Reader.load = classmethod(lambda cls, source: cls(card, Typist()))
+module.Reader.load = classmethod(lambda cls, source, precision: cls(card, Typist()))
 """
 
 Run = Callable[..., tuple[int, str, str]]
@@ -543,7 +543,7 @@ def test_out_may_be_the_folder_of_the_films(run: Run, phantoms: list[Path], tmp_
 def test_out_that_is_a_file_is_refused_before_anything_is_read(
     run: Run, phantoms: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hilum.reading.reader.Reader.load", lambda _: pytest.fail("too late"))
+    monkeypatch.setattr("hilum.reading.reader.Reader.load", lambda *_: pytest.fail("too late"))
     (tmp_path / "file").write_text("x")
     for target in (tmp_path / "file", tmp_path / "file" / "below"):
         code, out, err = run(phantoms[0], "--out", target)
@@ -802,3 +802,65 @@ def test_a_failure_without_paths_names_its_subject(capsys: pytest.CaptureFixture
         printer.failure(StudyFiles("x", (), error), error)
     assert rows(capsys.readouterr().out)[0]["path"] == "folder"
     assert printer.exit_code == 4
+
+
+# -- journals ---------------------------------------------------------------------------------
+
+
+def keys(journal: Path) -> list[str]:
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    assert "journal" in lines[0]
+    return [line["key"] for line in lines[1:]]
+
+
+def test_a_run_killed_again_and_again_gives_each_study_one_result(
+    phantoms: list[Path], damaged: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    for i in range(40):
+        name = damaged if i == 7 else phantoms[i % len(phantoms)]
+        shutil.copy(name, folder / f"{i:03}.png")
+    journal = tmp_path / "reads.jsonl"
+    slow = STUB + "\nTypist.wait = 0.02\n"
+    seen = 0
+    for more in (5, 12):
+        process = start("read", folder, "--json", "--journal", journal, code=slow)
+        while process.poll() is None and (
+            not journal.exists() or journal.read_bytes().count(b"\n") < seen + more
+        ):
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        seen = journal.read_bytes().count(b"\n")
+    journal.write_bytes(journal.read_bytes() + b'{"key": "half a li')
+    process = start("read", folder, "--json", "--journal", journal, code=slow)
+    out, _ = process.communicate()
+    found = keys(journal)
+    assert len(found) == len(set(found)) == 40
+    assert 0 < len(rows(out)) < 40  # what was there was not read again
+    failed = [line for line in journal.read_text().splitlines() if '"error"' in line]
+    assert len(failed) == 1
+
+
+def test_a_journal_keeps_to_its_settings_and_to_one_process(
+    run: Run, phantoms: list[Path], tmp_path: Path
+) -> None:
+    from hilum.reading.journal import Journal
+
+    journal = tmp_path / "reads.jsonl"
+    assert run(phantoms[0], "--journal", journal)[0] == 0
+    code, out, _ = run(phantoms[0], phantoms[1], "--json", "--journal", journal)
+    assert (code, len(rows(out))) == (0, 1)
+    code, _, error = run(phantoms[0], "--language", "zh", "--journal", journal)
+    assert code == 4
+    assert "source_changed" in error
+    settings = json.loads(journal.read_text().splitlines()[0])["journal"]
+    with Journal(journal, settings):
+        code, _, error = run(phantoms[2], "--journal", journal)
+    assert "output_busy" in error
+    other = tmp_path / "notes.txt"
+    other.write_text("a text of mine\n")
+    code, _, error = run(phantoms[0], "--journal", other)
+    assert "row_invalid" in error
+    assert other.read_text() == "a text of mine\n"

@@ -22,12 +22,15 @@ import typer
 
 from hilum import __version__
 from hilum.cli.audit import audit
+from hilum.cli.bench import bench
 from hilum.cli.label import label
 from hilum.cli.models import models
 from hilum.cli.phantom import phantom
 from hilum.cli.prepare import prepare
+from hilum.cli.quantize import quantize
 from hilum.cli.read import read
 from hilum.cli.schema import schema
+from hilum.cli.serve_vllm import serve_vllm
 from hilum.cli.translate import translate
 from hilum.codes import Code, HilumError
 
@@ -46,8 +49,9 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, label, audit, translate, phantom, prepare, schema):
+for verb in (read, label, audit, translate, phantom, prepare, quantize, bench, schema):
     verbs.command()(verb)
+verbs.command("serve-vllm")(serve_vllm)
 verbs.add_typer(models)
 
 

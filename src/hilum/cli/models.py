@@ -12,6 +12,7 @@ import hilum
 from hilum.codes import HilumError
 
 if TYPE_CHECKING:
+    from hilum.models.check import Item, Verdict
     from hilum.models.presets import Preset
 
 models = typer.Typer(
@@ -165,6 +166,9 @@ def check(
 ) -> int:
     """Check a model's folder: files, hashes, licence, memory, whether it loads and answers.
 
+    A model that answers is also run by Hilum's engine: what it can do of generate, choose,
+    several images, batch and stream.
+
     Exit code: 0 nothing failed, 4 something did.
 
     Example: hilum models check smol --no-load
@@ -179,12 +183,31 @@ def check(
     if trust_remote_code and (warning := refuse_remote_code(folder, allowed=True)):
         typer.echo(f"{folder}: {warning}", err=True)
     items = check_folder(folder, commercial, load, trust_remote_code)
+    if any(item.name == "answers" and item.verdict == "ok" for item in items):
+        items += _abilities(folder, trust_remote_code)
     if json:
         _print_json([asdict(item) for item in items])
     else:
         for item in items:
-            print(f"{item.verdict:8}{item.name:14}{item.detail}")
+            print(f"{item.verdict:8}{item.name:16}{item.detail}")
     return 4 if any(item.verdict == "failed" for item in items) else 0
+
+
+def _abilities(folder: Path, trust_remote_code: bool) -> list[Item]:
+    """What the local engine can do with it; only a model that cannot even write has failed."""
+    from hilum.engines.abilities import try_abilities
+    from hilum.engines.local.vlm import VlmEngine
+    from hilum.models.check import Item
+
+    try:
+        engine = VlmEngine(folder, trust_remote_code=trust_remote_code)
+    except HilumError as error:
+        return [Item("engine", "failed", error.line(), error.code)]
+    items = [Item("engine", "ok", f"local, {engine.place.line()}")]
+    for name, said in try_abilities(engine).items():
+        bad: Verdict = "failed" if name == "generate" else "skipped"
+        items.append(Item(name, "ok" if said == "yes" else bad, said))
+    return items
 
 
 @models.command()

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
+class Precision(StrEnum):
+    """Of the weights; auto takes what the machine has units for, and says what."""
+
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
+
 class Language(StrEnum):
     """Language of the draft."""
 
@@ -35,7 +43,7 @@ def read(
         list[Path], typer.Argument(help="Films, folders, zips: DICOM, PNG, JPEG, TIFF.")
     ],
     reader: Annotated[
-        str, typer.Option("--reader", help="embedded, or a reader's folder.")
+        str, typer.Option("--reader", help="embedded, a folder, or a server's URL.")
     ] = "embedded",
     language: Annotated[Language, typer.Option("--language", help="Of the draft.")] = Language.EN,
     json: Annotated[bool, typer.Option("--json", help="One JSON line a study on stdout.")] = False,
@@ -50,6 +58,13 @@ def read(
         bool,
         typer.Option("--allow-outside-domain", help="Read films the reader was not made for."),
     ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option("--journal", help="Results as JSON lines; a killed run goes on from it."),
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Of a transformers model's weights.")
+    ] = Precision.AUTO,
 ) -> int:
     """Read films and write draft reports with a probability for each finding.
 
@@ -58,16 +73,28 @@ def read(
     Example: hilum read films --language zh --overlay --out reads
 
     Example: hilum read films --explain-pixels
+
+    Example: hilum read archive --json --journal reads.jsonl
     """
     from hilum import imaging
     from hilum.imaging import children
 
     children.start()  # it gets ready while the rest is imported
     from hilum.cli.show import Printer
+    from hilum.reading.journal import Journal, key_of
     from hilum.reading.reader import Reader
     from hilum.study import Study
 
     studies = imaging.scan(paths)
+    settings = {
+        "reader": reader,
+        "language": language.value,
+        "outside_domain": allow_outside_domain,
+        "precision": precision.value,
+    }
+    kept = Journal(journal, settings) if journal is not None else None
+    if kept is not None:
+        studies = [f for f in studies if key_of(f.id, f.paths) not in kept.done]
     printer = Printer(
         language.value,
         as_json=json,
@@ -79,7 +106,11 @@ def read(
     with _loading() as pool, printer:
         batches = _batches(studies, pool)
         # weights take seconds to load: a mistyped path is answered without them
-        chosen = None if all(files.error for files in studies) else Reader.load(reader)
+        chosen = None
+        if not all(files.error for files in studies):
+            chosen = Reader.load(reader, precision.value)
+            if said := chosen.engine.versions.get("precision"):
+                typer.echo(said, err=True)
         for batch in batches:
             loaded = [study for _, study in batch if isinstance(study, Study)]
             reports = iter(
@@ -87,9 +118,13 @@ def read(
             )
             for files, study in batch:
                 if isinstance(study, HilumError):
-                    printer.failure(files, study)
+                    line = printer.failure(files, study)
                 else:
-                    printer.report(next(reports), study)
+                    line = printer.report(next(reports), study)
+                if kept is not None:
+                    kept.add(key_of(files.id, files.paths), line)
+            if kept is not None:
+                kept.keep()
     return printer.exit_code
 
 

@@ -118,8 +118,8 @@ class Printer:
         """0 all read, 3 some abstained, 4 some failed: the worst wins."""
         return max(code for code, n in self.counts.items() if n or code == READ)
 
-    def report(self, report: Report, study: Study) -> None:
-        """Print one report, read or abstained, and write its files."""
+    def report(self, report: Report, study: Study) -> str:
+        """Print one report, read or abstained, and write its files; its line of JSON."""
         self.counts[ABSTAINED if report.abstained else READ] += 1
         if self.explain:
             from hilum.imaging import explain
@@ -131,23 +131,27 @@ class Printer:
                     for step, text in zip(view.steps, texts, strict=True)
                 ]
         picture = self._write(report, study)
+        line = report.model_dump_json()
         if self.as_json:
-            print(report.model_dump_json(), flush=True)
+            print(line, flush=True)
         else:
             self._block(report, picture)
         self._bar.advance(self._task)
+        return line
 
-    def failure(self, files: StudyFiles, error: HilumError) -> None:
-        """Print one study that could not be read."""
+    def failure(self, files: StudyFiles, error: HilumError) -> str:
+        """Print one study that could not be read; its line of JSON."""
         self.counts[FAILED] += 1
+        path = str(files.paths[0]) if files.paths else error.subject
+        message = error.line(self.language)
+        row = Failure(path=_utf8(path), error=error.code, message=_utf8(message))
+        line = row.model_dump_json()
         if self.as_json:
-            path = str(files.paths[0]) if files.paths else error.subject
-            message = error.line(self.language)
-            row = Failure(path=_utf8(path), error=error.code, message=_utf8(message))
-            print(row.model_dump_json(), flush=True)
+            print(line, flush=True)
         else:
-            self._line((self.words["failed"], "red"), f"  {error.line(self.language)}")
+            self._line((self.words["failed"], "red"), f"  {message}")
         self._bar.advance(self._task)
+        return line
 
     def _write(self, report: Report, study: Study) -> Path | None:
         """The report's files, each in one piece; the path of the picture."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How text is drawn. Greedy; ``max_new_tokens`` bounds its length."""
+    """How text is drawn. Greedy; ``max_new_tokens`` bounds its length.
+
+    ``ignore_stops``: no stop is ever written, so that many tokens are, for measuring speed.
+    """
 
     max_new_tokens: int = 224
+    ignore_stops: bool = False
 
     def describe(self) -> dict[str, Any]:
         """For a report's provenance."""
@@ -54,19 +58,31 @@ class Draft:
     places: tuple[Located, ...] = field(default=())
 
 
+By = Literal["sequence", "mean", "first"]
+
+
 @dataclass(frozen=True)
 class Question:
     """A question put after the images, and the answers whose likelihoods are compared.
 
-    Neither the question nor an answer is empty.
+    An answer is its words, or several ways to word it (verbalisers, of either language), whose
+    likelihoods add up. ``by``: how words are likely: "sequence" (the product over their tokens),
+    "mean" (its geometric mean, so that long answers are not at a loss) or "first" (the first
+    token alone; the whole sequence where two answers begin with the same token).
+    Neither the question nor an answer nor a wording is empty.
     """
 
     prompt: str
-    answers: tuple[str, ...]
+    answers: tuple[str | tuple[str, ...], ...]
+    by: By = "sequence"
 
     def __post_init__(self) -> None:
-        if not self.prompt or not self.answers or not all(self.answers):
+        if not self.prompt or not self.answers or not all(w and all(w) for w in self.wordings()):
             raise ValueError(f"a question without words or answers: {self}")
+
+    def wordings(self) -> list[tuple[str, ...]]:
+        """The ways to word each answer."""
+        return [(a,) if isinstance(a, str) else a for a in self.answers]
 
 
 class Engine(Protocol):

@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from hilum.codes import Code, HilumError
 
-Message = dict[str, str]
+Message = dict[str, Any]
+T = TypeVar("T")
 
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _NOT_ALLOWED = frozenset({401, 403, 404, 405})
@@ -49,6 +50,14 @@ class Patience:
     longest: float = 30.0
 
 
+class _LaterError(Exception):
+    """A status after which it is worth asking again."""
+
+    def __init__(self, status: int, asked: float | None) -> None:
+        self.status, self.asked = status, asked
+        super().__init__(status)
+
+
 class Remote:
     """Chat completions at ``url``, whose path ends before ``/chat/completions``.
 
@@ -70,7 +79,7 @@ class Remote:
         self.patience = patience or Patience()
         self._sleep = sleep
         self._place = url.rstrip("/") + "/chat/completions"
-        self._name = f"{urlsplit(url).hostname}:{urlsplit(url).port or ''}".rstrip(":")
+        self.name = f"{urlsplit(url).hostname}:{urlsplit(url).port or ''}".rstrip(":")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(
             headers=headers,
@@ -100,31 +109,90 @@ class Remote:
         ``remote_refused`` at once for any other status. No message holds what was sent or
         received.
         """
-        body = {
-            "model": self.model,
-            "messages": list(messages),
-            "temperature": 0,
-            "max_tokens": max_tokens,
-        }
-        problem = HilumError(Code.REMOTE_UNREACHABLE, self._name)
-        for attempt in range(self.patience.attempts):
+        body = {"messages": list(messages), "temperature": 0, "max_tokens": max_tokens}
+        return self.ask(body, lambda content: _read(content, self.name))
+
+    def ask(self, body: dict[str, Any], read: Callable[[bytes], T]) -> T:
+        """What ``read`` makes of the server's answer to ``body``; asks again as ``complete`` does.
+
+        ``read`` raises ``remote_invalid`` for what it cannot understand.
+        """
+        body = {"model": self.model, **body}
+
+        def attempt() -> tuple[T, float | None]:
+            status, content, asked = self._post(body)
+            self._refuse(status, asked)
+            return read(content), asked
+
+        return self._patiently(attempt)
+
+    def pieces(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events of a streamed answer (server-sent events); asked again until the first comes.
+
+        Raises as ``complete`` does; ``remote_unreachable`` also for a stream that breaks off.
+        """
+        body = {"model": self.model, **body, "stream": True}
+
+        def attempt() -> tuple[tuple[dict[str, Any] | None, Iterator[dict[str, Any]]], None]:
+            events = self._events(body)
+            return (next(events, None), events), None
+
+        first, rest = self._patiently(attempt)
+        if first is None:
+            raise HilumError(Code.REMOTE_INVALID, self.name, "a stream without events")
+        yield first
+        try:
+            yield from rest
+        except httpx.HTTPError as error:
+            raise HilumError(Code.REMOTE_UNREACHABLE, self.name, type(error).__name__) from error
+
+    def _patiently(self, attempt: Callable[[], tuple[T, float | None]]) -> T:
+        """The result of an attempt, or of a later one."""
+        problem = HilumError(Code.REMOTE_UNREACHABLE, self.name)
+        for number in range(self.patience.attempts):
             asked: float | None = None
             try:
-                status, content, asked = self._post(body)
-                if status == 200:
-                    return _read(content, self._name)
-                if status not in _AGAIN:
-                    raise HilumError(Code.REMOTE_REFUSED, self._name, f"status {status}")
-                problem = HilumError(Code.REMOTE_UNREACHABLE, self._name, f"status {status}")
+                return attempt()[0]
+            except _LaterError as later:
+                asked = later.asked
+                problem = HilumError(Code.REMOTE_UNREACHABLE, self.name, f"status {later.status}")
             except httpx.HTTPError as error:
-                problem = HilumError(Code.REMOTE_UNREACHABLE, self._name, type(error).__name__)
+                problem = HilumError(Code.REMOTE_UNREACHABLE, self.name, type(error).__name__)
             except HilumError as error:
                 if error.code is not Code.REMOTE_INVALID:
                     raise
                 problem = error
-            if attempt + 1 < self.patience.attempts:
-                self._sleep(self._pause(attempt, asked))
+            if number + 1 < self.patience.attempts:
+                self._sleep(self._pause(number, asked))
         raise problem
+
+    def _refuse(self, status: int, asked: float | None) -> None:
+        if status in _AGAIN:
+            raise _LaterError(status, asked)
+        if status != 200:
+            raise HilumError(Code.REMOTE_REFUSED, self.name, f"status {status}")
+
+    def _events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        taken = 0
+        with self._client.stream("POST", self._place, json=body) as response:
+            self._refuse(response.status_code, _seconds(response.headers))
+            ends = time.monotonic() + self.patience.timeout
+            for line in response.iter_lines():
+                taken += len(line)
+                if taken > _LARGEST:
+                    raise HilumError(Code.REMOTE_INVALID, self.name, "the answer is too long")
+                if time.monotonic() > ends:
+                    raise httpx.ReadTimeout("the answer drips")
+                data = line.removeprefix("data:").strip()
+                if not line.startswith("data:") or data == "[DONE]":
+                    continue
+                try:
+                    event = json.loads(data)
+                except (ValueError, RecursionError):
+                    event = None
+                if not isinstance(event, dict):
+                    raise HilumError(Code.REMOTE_INVALID, self.name, "no event")
+                yield event
 
     def _post(self, body: dict[str, Any]) -> tuple[int, bytes, float | None]:
         """Status, content and Retry-After. ``timeout`` bounds the whole answer, not each read."""
@@ -136,7 +204,7 @@ class Remote:
                 if time.monotonic() > ends:
                     raise httpx.ReadTimeout("the answer drips")
                 if len(content) > _LARGEST:
-                    raise HilumError(Code.REMOTE_INVALID, self._name, "the answer is too long")
+                    raise HilumError(Code.REMOTE_INVALID, self.name, "the answer is too long")
             return response.status_code, bytes(content), _seconds(response.headers)
 
     def _pause(self, attempt: int, asked: float | None) -> float:

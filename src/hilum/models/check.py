@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +10,13 @@ from typing import Any, Literal
 from hilum.codes import Code, HilumError
 from hilum.models.hub import changed_files, read_record
 from hilum.models.licence import named, require_commercial, strictest
+from hilum.models.load import load_model
+from hilum.models.memory import PRECISIONS, cache_bytes, free_memory, size
 from hilum.models.presets import Part, need_torch
-from hilum.models.processing import OUR_CODE, open_processor, quiet, torchvision_state
+from hilum.models.processing import OUR_CODE, open_processor, torchvision_state
 from hilum.models.safety import header, read_json, refuse_remote_code, weight_files
 
 Verdict = Literal["ok", "failed", "skipped"]
-# Bytes a parameter. Four bits have scales beside them: 4.5 bits (nf4, blocks of 64).
-PRECISIONS = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5625}
 NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -126,21 +125,6 @@ def _memory(folder: Path) -> str:
     return f"{parameters:,} parameters: {weights}{tail}"
 
 
-def size(count: float) -> str:
-    """Bytes in words."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
-
-
-def cache_bytes(config: dict[str, Any]) -> int:
-    """Bytes of keys and values that one token leaves in bfloat16; 0 where it cannot be told."""
-    text = config.get("text_config") or config
-    layers, heads = text.get("num_hidden_layers"), text.get("num_attention_heads")
-    if not isinstance(layers, int) or not isinstance(heads, int) or not heads:
-        return 0
-    width = text.get("head_dim") or text.get("hidden_size", 0) // heads
-    return 2 * 2 * layers * int(text.get("num_key_value_heads") or heads) * int(width)
-
-
 def _torchvision() -> str:
     state = torchvision_state()
     if state == "broken":
@@ -148,41 +132,14 @@ def _torchvision() -> str:
     return {"works": "works", "absent": "absent, and not needed: films are no videos"}[state]
 
 
-def free_memory() -> int:
-    """Bytes of memory that are free now."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def _loads(folder: Path, loaded: dict[str, Any], trust_remote_code: bool) -> str | Item:
     torch = need_torch()
-    from transformers import AutoModelForImageTextToText
-
-    import hilum.models.embedded
-    import hilum.models.maira2  # noqa: F401
-
     needed, free = sum(p.stat().st_size for p in weight_files(folder)), free_memory()
     if needed > free:
         why = f"needs {size(needed)}, {size(free)} are free"
         return Item("loads", "skipped", why)
-    quiet()
-    try:
-        opened: Any = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            dtype="auto",
-            output_loading_info=True,
-        )
-    except Exception as error:  # whatever the libraries make of files that anyone may write
-        wrong = f"{type(error).__name__}; a phi3_dino folder is for hilum models convert"
-        raise HilumError(Code.MODEL_INVALID, folder, wrong) from error
-    model, problems = opened
-    if unfit := [
-        f"{kind}: {sorted(map(str, names))[0]}" for kind, names in problems.items() if names
-    ]:
-        raise HilumError(Code.MODEL_INVALID, folder, "; ".join(unfit))
-    loaded["model"] = model.eval()
+    model = load_model(folder, "auto", trust_remote_code)
+    loaded["model"] = model
     kind = str(model.dtype).removeprefix("torch.")
     return f"{type(model).__name__} in {kind}, torch {torch.__version__}"
 

@@ -17,6 +17,7 @@ from hilum.models.presets import Geometry, need_torch, read_yaml
 from hilum.models.processing import image_half, quiet
 
 SIZES = Path(__file__).parent / "twins.yaml"
+SHAPES = Path(__file__).parent / "shapes.yaml"
 # What the tokenizer is trained on: enough for words of both languages to be more than bytes.
 WORDS = (
     "Describe bones on this chest X-ray. No acute fracture is seen. The lungs are clear.",
@@ -39,15 +40,43 @@ def make_twin(family: str, folder: Path, seed: int = 0) -> Path:
     The same seed gives the same weights. Raises ``preset_unknown`` for a family that has none:
     the embedded reader needs no twin, its weights are in the package.
     """
-    torch = need_torch()
     if family not in _sizes():
         raise HilumError(Code.PRESET_UNKNOWN, family, f"twins: {', '.join(families())}")
+    return _make(_sizes()[family], folder, seed, scatter=True)
+
+
+def shapes() -> list[str]:
+    """The shapes that speed is measured with; see ``shapes.yaml``."""
+    return list(read_yaml(SHAPES))
+
+
+def make_shape(name: str, folder: Path, seed: int = 0) -> Path:
+    """Write a model of a shape for measuring speed: as a twin, but of a size that matters.
+
+    Raises ``preset_unknown`` for an unknown name.
+    """
+    if name not in shapes():
+        raise HilumError(Code.PRESET_UNKNOWN, name, f"shapes: {', '.join(shapes())}")
+    shape = read_yaml(SHAPES)[name]
+    sizes = _merged(_sizes()[shape.pop("twin")], shape)
+    return _make(sizes, folder, seed, scatter=False)
+
+
+def _merged(base: Any, over: Any) -> Any:
+    """``over`` laid on ``base``, mapping by mapping."""
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
+
+
+def _make(sizes: dict[str, Any], folder: Path, seed: int, scatter: bool) -> Path:
+    torch = need_torch()
     quiet()
-    sizes = _sizes()[family]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         twin = _composed(sizes) if "compose" in sizes else _native(sizes)
-        _scatter(twin.model)
+        if scatter:
+            _scatter(twin.model)
     twin.save(folder)
     if video := sizes.get("video"):  # published folders have this file; torchvision reads it
         settings = {"video_processor_type": video, **sizes["image_settings"]}
@@ -87,7 +116,9 @@ def _composed(sizes: dict[str, Any]) -> Composed:
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
     tokenizer = _tokenizer(sizes)
-    text = dict(sizes["text"], vocab_size=len(tokenizer) + 1, **_specials(tokenizer))
+    text = dict(
+        sizes["text"], vocab_size=_vocabulary(sizes, len(tokenizer) + 1), **_specials(tokenizer)
+    )
     encoder = AutoModel.from_config(_config(AutoConfig, sizes["vision"]))
     language = AutoModelForCausalLM.from_config(_config(AutoConfig, text))
     image = Geometry(tokens=None, mean=[0.5] * 3, std=[0.25] * 3, source="twin", **sizes["compose"])
@@ -103,7 +134,8 @@ def _native(sizes: dict[str, Any]) -> Composed:
     token = tokenizer.convert_tokens_to_ids
     settings = dict(sizes["config"], **{key: token(t) for key, t in sizes["ids"].items()})
     specials = _specials(tokenizer)
-    settings["text_config"] = dict(settings["text_config"], vocab_size=len(tokenizer), **specials)
+    vocabulary = _vocabulary(sizes, len(tokenizer))
+    settings["text_config"] = dict(settings["text_config"], vocab_size=vocabulary, **specials)
     config = _config(transformers.AutoConfig, settings)
     model = transformers.AutoModelForImageTextToText.from_config(config)
     stops = token(sizes.get("stops", [sizes["tokens"]["eos"]]))
@@ -121,7 +153,24 @@ def _native(sizes: dict[str, Any]) -> Composed:
 def _tokenizer(sizes: dict[str, Any]) -> Any:
     tokens = sizes["tokens"]
     named = tokens.get("named", {})
-    return make_tokenizer(tokens["pad"], tokens["eos"], tokens["bos"], tokens["other"], **named)
+    made = make_tokenizer(tokens["pad"], tokens["eos"], tokens["bos"], tokens["other"], **named)
+    if "vocabulary" in sizes:
+        _fill(made, sizes["vocabulary"] - 1)  # an image token may be added yet
+    return made
+
+
+def _fill(tokenizer: Any, count: int) -> None:
+    """Words for all ids below ``count``, so that every id that a model says has its own text."""
+    from tokenizers import Tokenizer
+
+    raw = json.loads(tokenizer.backend_tokenizer.to_str())
+    words = raw["model"]["vocab"]
+    words |= {f"w{i}.": i for i in range(len(words), count)}
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(raw))
+
+
+def _vocabulary(sizes: dict[str, Any], least: int) -> int:
+    return int(sizes.get("vocabulary", least))
 
 
 def _specials(tokenizer: Any) -> dict[str, int | None]:

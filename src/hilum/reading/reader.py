@@ -10,7 +10,8 @@ from pydantic import Field
 
 import hilum
 from hilum.codes import Code, HilumError
-from hilum.engines import Engine, Question, Request, Sampling
+from hilum.engines import By, Engine, Question, Request, Sampling
+from hilum.engines.local.place import Precision
 from hilum.findings import FindingName, Record
 from hilum.language import label
 from hilum.reading import gate
@@ -23,13 +24,16 @@ EMBEDDED = "embedded"
 BATCH = 16
 
 Words = Annotated[str, Field(min_length=1)]
+Wordings = Words | Annotated[tuple[Words, ...], Field(min_length=1)]
 
 
 class Card(Record):
     """``reader.json``: all that a reader is beside its weights.
 
     ``prompts``: per language. ``questions``: per finding, put after ``question_context``;
-    ``answers``: present, absent. ``domain``: "phantom" where the weights know only phantoms,
+    ``answers``: present, absent, each worded in one or several ways, likely ``by`` the rule of
+    :class:`hilum.engines.Question`. ``max_views``: films a study. ``domain``: "phantom" where the
+    weights know only phantoms,
     "chest" otherwise. ``min_age``: in years; younger patients abstain.
     """
 
@@ -39,9 +43,11 @@ class Card(Record):
     prompts: Annotated[dict[Language, str], Field(min_length=1)]
     question_context: str = ""
     questions: dict[FindingName, Words] = Field(default_factory=dict)
-    answers: tuple[Words, Words] = ("present", "absent")
+    answers: tuple[Wordings, Wordings] = ("present", "absent")
+    by: By = "sequence"
     domain: str = Field(default="chest", pattern="^(phantom|chest)$")
     min_age: Annotated[int, Field(ge=0, le=130)] | None = None
+    max_views: Annotated[int, Field(ge=1)] = 1
     max_new_tokens: Annotated[int, Field(ge=1)] = 224
     calibration: Calibration = Field(default_factory=Calibration)
 
@@ -54,21 +60,24 @@ class Reader:
         self.engine = engine
 
     @classmethod
-    def load(cls, source: str | Path = EMBEDDED) -> Reader:
-        """A reader from "embedded" or a folder that holds ``reader.json`` and weights.
+    def load(cls, source: str | Path = EMBEDDED, precision: Precision = "auto") -> Reader:
+        """A reader from "embedded", a folder of weights (with a ``reader.json`` or not) or a URL.
 
-        Raises ``reader_not_found``, ``reader_invalid`` or ``extra_missing``.
+        A URL is an OpenAI-compatible server's, ``http://host:8000/v1`` or, where it has several
+        models, ``http://host:8000/v1#model``. A model without a ``reader.json`` is asked as
+        :mod:`hilum.reading.plain` says, and is not calibrated. ``precision`` is for transformers'
+        models. Raises ``reader_not_found``, ``reader_invalid``, ``extra_missing``, and what the
+        engine raises.
         """
+        if str(source).startswith(("http://", "https://")):
+            return _served(str(source))
         folder = _embedded_folder() if str(source) == EMBEDDED else Path(source)
         if not folder.is_dir():
             raise HilumError(Code.READER_NOT_FOUND, source, "give embedded or a reader's folder")
-        try:
-            card = Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:  # ValueError: not JSON, not UTF-8, not a card
-            raise HilumError(Code.READER_INVALID, folder / CARD, type(error).__name__) from error
-        from hilum.engines.local import LocalEngine
+        card = _card(folder)
+        from hilum.engines.open import open_engine
 
-        return cls(card, LocalEngine(folder))
+        return cls(card, open_engine(folder, precision))
 
     def read(
         self,
@@ -130,7 +139,7 @@ class Reader:
 
     def _judge(self, study: Study, allow_outside_domain: bool) -> Gate:
         reasons = list(gate.judge(study, self.card.min_age).reasons)
-        if len(study.views) > 1:
+        if len(study.views) > self.card.max_views:
             reasons.append(Code.SEVERAL_VIEWS_UNSUPPORTED)
         if self._outside(study) and not allow_outside_domain:
             reasons.append(Code.OUTSIDE_READER_DOMAIN)
@@ -148,7 +157,7 @@ class Reader:
         sampling = Sampling(card.max_new_tokens)
         likelihoods: list[dict[FindingName, float]] = [{} for _ in studies]
         if card.questions:
-            asked = [Question(q, card.answers) for q in card.questions.values()]
+            asked = [Question(q, card.answers, card.by) for q in card.questions.values()]
             for film, chosen in zip(
                 likelihoods, self.engine.choose(images, card.question_context, asked), strict=True
             ):
@@ -187,6 +196,25 @@ class Reader:
             licence=card.licence,
             versions={"hilum": hilum.__version__, **self.engine.versions},
         )
+
+
+def _served(url: str) -> Reader:
+    from hilum.engines.open import open_url
+    from hilum.reading.plain import served_card
+
+    engine, model = open_url(url)
+    return Reader(served_card(model), engine)
+
+
+def _card(folder: Path) -> Card:
+    if not (folder / CARD).exists():
+        from hilum.reading.plain import plain_card
+
+        return plain_card(folder)
+    try:
+        return Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: not JSON, not UTF-8, not a card
+        raise HilumError(Code.READER_INVALID, folder / CARD, type(error).__name__) from error
 
 
 def _record(study: Study) -> StudyRecord:

@@ -1,4 +1,4 @@
-"""transformers on this machine, for the embedded reader's weights."""
+"""The embedded reader's weights on this machine: a film encoder and a text decoder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hilum.codes import Code, HilumError
 from hilum.engines.base import Draft, Image, Located, Question, Request, Sampling
+from hilum.engines.likelihood import answer_probabilities, table
 from hilum.engines.weights import box_tokens, need_torch, open_folder
 
 if TYPE_CHECKING:
@@ -125,32 +126,37 @@ class LocalEngine:
     def _choose(
         self, films: list[Encoded], context: str, questions: Sequence[Question]
     ) -> list[NDArray[np.float64]]:
-        torch = self._torch
-        widest = max((len(q.answers) for q in questions), default=0)
-        out = np.full((len(films), len(questions), widest), np.nan)
         if not questions:
-            return list(out)
+            return [table([])] * len(films)
         asked = [self._ids(q.prompt) for q in questions]
-        answers = [[self._ids(a) for a in q.answers] for q in questions]
+        answers = [[[self._ids(w) for w in some] for some in q.wordings()] for q in questions]
         # what must be run: each question with all but the last token of each answer
         runs = dict.fromkeys(
-            tuple(q + a[:-1]) for q, some in zip(asked, answers, strict=True) for a in some
+            tuple(q + w[:-1])
+            for q, some in zip(asked, answers, strict=True)
+            for wordings in some
+            for w in wordings
         )
         where = {run: k for k, run in enumerate(runs)}
         logs = self._log_likelihoods(films, self._prompt(context), list(runs))
-        for q, (question, some) in enumerate(zip(asked, answers, strict=True)):
-            scores = torch.stack(
+
+        def tokens(film: int, asked: list[int], words: list[int]) -> list[float]:
+            row = logs[film, where[tuple(asked + words[:-1])]]
+            return [float(row[len(asked) - 1 + j, token]) for j, token in enumerate(words)]
+
+        return [
+            table(
                 [
-                    sum(
-                        logs[:, where[tuple(question + a[:-1])], len(question) - 1 + j, token]
-                        for j, token in enumerate(a)
+                    answer_probabilities(
+                        question,
+                        [[tokens(f, ids, w) for w in wordings] for wordings in some],
+                        [[w[0] for w in wordings] for wordings in some],
                     )
-                    for a in some
-                ],
-                1,
+                    for question, ids, some in zip(questions, asked, answers, strict=True)
+                ]
             )
-            out[:, q, : len(some)] = scores.softmax(1).numpy()
-        return list(out)
+            for f in range(len(films))
+        ]
 
     def _log_likelihoods(
         self, films: list[Encoded], prefix: Tensor, runs: list[tuple[int, ...]]
@@ -187,12 +193,14 @@ class LocalEngine:
         from transformers.modeling_outputs import BaseModelOutput
 
         positions = self.model.config.decoder.max_position_embeddings
+        limit = min(sampling.max_new_tokens, positions - ids.shape[1])
         return {
             "encoder_outputs": BaseModelOutput(self._torch.stack([f.tokens for f in films])),
             "decoder_input_ids": ids,
-            "max_new_tokens": min(sampling.max_new_tokens, positions - ids.shape[1]),
+            "max_new_tokens": limit,
             "do_sample": False,
             "num_beams": 1,
+            "min_new_tokens": limit if sampling.ignore_stops else None,
         }
 
     def _prompt(self, prompt: str) -> Tensor:

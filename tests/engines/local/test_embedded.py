@@ -22,8 +22,9 @@ from safetensors.torch import load_file, save_file
 
 import hilum
 from hilum.codes import Code, HilumError
-from hilum.engines import Draft, Question, Request, Sampling, local
+from hilum.engines import Draft, Question, Request, Sampling
 from hilum.engines.local import LocalEngine
+from hilum.engines.local import embedded as local
 from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import fit, normalise
 

@@ -1,0 +1,188 @@
+"""OpenVINO GenAI on this machine's processor: int8 and int4 weights, continuous batching.
+
+The folder is what ``hilum quantize`` writes. Needs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.codes import Code, HilumError
+from hilum.engines.base import Draft, Image, Question, Request, Sampling
+from hilum.engines.likelihood import answer_probabilities, table
+from hilum.engines.local.together import Together
+
+# What ``hilum quantize`` leaves beside the weights: format, source, stop ids.
+EXPORT = "hilum-export.json"
+WEIGHTS = "*.bin"
+BATCH = 64
+# The whole text in both: weights unpacked and computed with in float32, for comparisons.
+EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+
+
+class OpenVinoEngine:
+    """An exported vision-language model; may be called from several threads, see ``Together``."""
+
+    def __init__(self, folder: Path, exact: bool = False) -> None:
+        """Load an export. ``exact``: compute in float32 whatever the processor is faster in.
+
+        Raises ``extra_missing`` without openvino-genai, ``reader_invalid`` for what is no export.
+        """
+        try:
+            import openvino
+            import openvino_genai
+        except ImportError as error:
+            how = "install it with: pip install 'hilum[openvino]'"
+            raise HilumError(Code.EXTRA_MISSING, "reader", how) from error
+        self._ov, self._genai = openvino, openvino_genai
+        folder = Path(folder)
+        settings: dict[str, Any] = dict(EXACT if exact else {})
+        if threads := os.environ.get("OMP_NUM_THREADS"):  # as torch does
+            settings["INFERENCE_NUM_THREADS"] = int(threads)
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.enable_prefix_caching = True
+        try:
+            said = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+            self._stops = {int(i) for i in said["stops"]}
+            self._pipe = openvino_genai.ContinuousBatchingPipeline(
+                str(folder), scheduler, "CPU", settings
+            )
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise HilumError(Code.READER_INVALID, folder, type(error).__name__) from error
+        self._tokenizer = self._pipe.get_tokenizer()
+        self.weights_sha256 = _sha256(folder)
+        self.versions = {
+            "openvino-genai": openvino_genai.__version__,
+            "precision": f"{said['format']} weights",
+        }
+        self._together: Together[Request, Draft] = Together(self._write, BATCH)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Draft]:
+        """Greedy drafts; requests of all callers are batched continuously."""
+        return self._together.run(list(requests), sampling)
+
+    def stream(self, request: Request, sampling: Sampling) -> Iterator[str]:
+        """Pieces of the greedy draft, as the engine lets them go."""
+        pieces: SimpleQueue[str | BaseException | None] = SimpleQueue()
+        stopped: list[bool] = []
+
+        def take(piece: str) -> bool:
+            pieces.put(piece)
+            return bool(stopped)
+
+        def write() -> None:
+            try:
+                with self._together.alone():
+                    self._run([request], [self._config(sampling)], take)
+                pieces.put(None)
+            except BaseException as error:
+                pieces.put(error)
+
+        Thread(target=write, daemon=True).start()
+        try:
+            while (piece := pieces.get()) is not None:
+                if isinstance(piece, BaseException):
+                    raise piece
+                if piece:
+                    yield piece
+        finally:
+            stopped.append(True)
+
+    def choose(
+        self, images: Sequence[tuple[Image, ...]], context: str, questions: Sequence[Question]
+    ) -> list[NDArray[np.float64]]:
+        """Likelihood of each answer: each wording is forced, and its likelihood read.
+
+        GenAI gives the likelihood of the tokens it wrote, before what the grammar forbids is
+        taken out; so a grammar of one wording gives that wording's likelihood. A film is encoded
+        once a wording, so ask few.
+        """
+        out = []
+        for some in images:
+            asked = [(q, w) for q in questions for ws in q.wordings() for w in ws]
+            logs = iter(self._forced(some, context, asked))
+            rows = [
+                answer_probabilities(
+                    q, [[next(logs) for _ in ws] for ws in q.wordings()], self._first(q)
+                )
+                for q in questions
+            ]
+            out.append(table(rows))
+        return out
+
+    def _forced(
+        self, images: tuple[Image, ...], context: str, asked: list[tuple[Question, str]]
+    ) -> list[list[float]]:
+        """Mean log likelihood of each wording's tokens, as often as it has tokens."""
+        if not asked:
+            return []
+        requests, configs, lengths = [], [], []
+        for question, wording in asked:
+            length = 1 if question.by == "first" else len(self._ids(wording))
+            config = self._config(Sampling(length))
+            config.logprobs = 1
+            grammar = self._genai.StructuredOutputConfig()
+            grammar.regex = _literal(wording)
+            config.structured_output_config = grammar
+            requests.append(Request(images, context + question.prompt))
+            configs.append(config)
+            lengths.append(length)
+        with self._together.alone():
+            results = self._run(requests, configs)
+        scores = [float(r.scores[0]) for r in results]
+        return [[s / n] * n for s, n in zip(scores, lengths, strict=True)]
+
+    def _first(self, question: Question) -> list[list[int]]:
+        return [[self._ids(w)[0] for w in ws] for ws in question.wordings()]
+
+    def _write(self, requests: list[Request], sampling: Any) -> list[Draft]:
+        results = self._run(requests, [self._config(sampling) for _ in requests])
+        stop = self._genai.GenerationFinishReason.STOP
+        return [Draft(r.texts[0].strip(), r.finish_reasons[0] == stop) for r in results]
+
+    def _config(self, sampling: Sampling) -> Any:
+        config = self._pipe.get_config()
+        config.do_sample = False
+        config.max_new_tokens = sampling.max_new_tokens
+        config.stop_token_ids = self._stops
+        if sampling.ignore_stops:
+            config.min_new_tokens = sampling.max_new_tokens
+        return config
+
+    def _run(self, requests: list[Request], configs: list[Any], streamer: Any = None) -> Any:
+        images = [[self._tensor(i) for i in r.images] for r in requests]
+        given = [r.prompt for r in requests]
+        if streamer is None:
+            return self._pipe.generate(given, images, configs)
+        return self._pipe.generate(given, images, configs, streamer=streamer)
+
+    def _tensor(self, image: Image) -> Any:
+        return self._ov.Tensor(np.ascontiguousarray(np.repeat(image[..., None], 3, 2)[None]))
+
+    def _ids(self, text: str) -> list[int]:
+        encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        return [int(i) for i in encoded.input_ids.data[0]]
+
+
+def _literal(text: str) -> str:
+    """The regular expression of exactly this text."""
+    return "".join("\\" + c if c in r"\.^$*+?()[]{}|/-" else c for c in text)
+
+
+def _sha256(folder: Path) -> str:
+    """One hash of all weights: of the files' hashes, in the order of their names."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob(WEIGHTS)):
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()

@@ -1,0 +1,57 @@
+"""Opens a model's folder with transformers' classes: whole, safetensors, no remote code."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from hilum.codes import Code, HilumError
+from hilum.models.presets import need_torch
+from hilum.models.processing import OUR_CODE, quiet
+from hilum.models.safety import read_json, refuse_remote_code, weight_files
+
+
+def load_model(folder: Path, dtype: Any = "auto", trust_remote_code: bool = False) -> Any:
+    """The folder's model, ready to answer. ``dtype``: a torch type, or "auto" for the file's.
+
+    Raises ``model_invalid`` where weights and configuration do not fit, ``model_incomplete``,
+    ``pickle_refused``, ``remote_code_refused``, ``extra_missing``.
+    """
+    need_torch()
+    from transformers import AutoModelForImageTextToText
+
+    import hilum.models.embedded
+    import hilum.models.maira2  # noqa: F401
+
+    weight_files(folder)
+    if read_json(folder / "config.json").get("model_type") not in OUR_CODE:
+        refuse_remote_code(folder, trust_remote_code)
+    quiet()
+    try:
+        opened: Any = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            dtype=dtype,
+            output_loading_info=True,
+        )
+    except Exception as error:  # whatever the libraries make of files that anyone may write
+        wrong = f"{type(error).__name__}; a phi3_dino folder is for hilum models convert"
+        raise HilumError(Code.MODEL_INVALID, folder, wrong) from error
+    model, problems = opened
+    if unfit := [
+        f"{kind}: {sorted(map(str, names))[0]}" for kind, names in problems.items() if names
+    ]:
+        raise HilumError(Code.MODEL_INVALID, folder, "; ".join(unfit))
+    return model.eval()
+
+
+def weights_sha256(folder: Path) -> str:
+    """One hash of all weights: of the file, or of the files' hashes in order where several."""
+    hashes = []
+    for path in weight_files(folder):
+        with path.open("rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
