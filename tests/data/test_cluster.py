@@ -34,14 +34,14 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
 
 
 def meeting(folder: Path) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
-    """A task that changes nothing, but fails unless two nodes have come to it within a minute."""
+    """A task that changes nothing, but fails unless two nodes have come to it in time."""
 
     def task(values: dict[str, Any], pair: Any) -> dict[str, Any]:
         import ray as here
 
         folder.mkdir(exist_ok=True)
         (folder / here.get_runtime_context().get_node_id()).touch()
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 300
         while len(list(folder.iterdir())) < 2:
             if time.monotonic() > limit:
                 raise RuntimeError("one node does all the work")
@@ -89,7 +89,7 @@ def test_a_lost_nodes_work_is_done_elsewhere(
     loss.start()
     settings = replace(SMALL, work=replace(SMALL.work, task=task))
     prepare(source, tmp_path / "there", settings, cluster(made.address))
-    loss.join(60)
+    loss.join(300)
     assert begun.exists()
     assert tree(tmp_path / "here") == tree(tmp_path / "there")
 
