@@ -29,7 +29,7 @@ from hilum.data.sources.phantom import TRUTH
 from hilum.findings import Finding
 from hilum.language import label
 from hilum.language.words import language_of
-from hilum.report import LANGUAGES, Language
+from hilum.report import Language
 from hilum.study import Context, Study, View, Window
 
 ALL = "all"
@@ -140,7 +140,7 @@ class Prepared:
 
 def _reference(row: dict[str, Any]) -> Reference:
     report = row["report"]
-    language = report["language"] if report["language"] in LANGUAGES else "en"
+    language: Language = "zh" if report["language"] == "zh" else "en"
     return Reference(
         study_id=row["study_id"],
         patient_id=row["patient_id"],
