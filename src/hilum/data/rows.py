@@ -40,7 +40,8 @@ EIGHT_BITS = Window(center=128, width=256)
 class Reference:
     """What is known of one study before any reader sees it.
 
-    ``source`` says who knows the findings: truth, expert or labeler.
+    ``source`` says who knows the findings: truth, expert or labeler. ``sizes``: rows and columns
+    of each original film, in whose pixels the boxes are; none where the film is the original.
     """
 
     study_id: str
@@ -51,6 +52,7 @@ class Reference:
     language: Language
     context: Context = field(default_factory=Context)
     positions: tuple[str, ...] = ()
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 class Dataset(Protocol):
@@ -150,6 +152,7 @@ def _reference(row: dict[str, Any]) -> Reference:
         language=language,
         context=Context.model_validate(row["context"]),
         positions=tuple(view["position"] or "" for view in row["views"]),
+        sizes=tuple((view["rows"], view["columns"]) for view in row["views"]),
     )
 
 

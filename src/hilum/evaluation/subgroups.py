@@ -50,7 +50,7 @@ def subgroups(
 def _levels(
     column: Column, levels: Mapping[str, Bools], weights: Floats, prevalence: float
 ) -> dict[str, Any]:
-    out = {}
+    out: dict[str, Any] = {}
     for level, mask in levels.items():
         rows = np.flatnonzero(mask & column.known)
         part = column.take(rows)
@@ -60,11 +60,12 @@ def _levels(
         figures = {m: v[:, 0] for m, v in rates(counts([part], some), prevalence).items()}
         if part.scored:
             figures |= ranking([part], some)
+        bases = {"recall": int(part.truth.sum()), "specificity": int((~part.truth).sum())}
         out[level] = {
             "n": len(rows),
             "positives": int(part.truth.sum()),
             **{
-                m: interval(figures[m])
+                m: interval(figures[m], bases.get(m))
                 for m in ("auc", "recall", "specificity", "f1")
                 if m in figures
             },
