@@ -17,6 +17,8 @@ from hilum.codes import Code, HilumError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import Console
+
     from hilum.data.rows import Dataset, Reference
     from hilum.evaluation.case import System
 
@@ -101,7 +103,7 @@ def evaluate(
     opened = open_dataset(dataset, split, images)
     references = opened.references()
     settings = Settings(rounds, seed, uncertain.value, prevalence)
-    with _Progress(len(references) * len(readers)) as progress:
+    with Progress(len(references) * len(readers)) as progress:
         systems = list(_other(predictions or [], references))
         for name in readers:
             systems.append(
@@ -144,7 +146,7 @@ def _answers(
     dataset: Dataset,
     references: list[Reference],
     out: Path,
-    progress: _Progress,
+    progress: Progress,
     *,
     calibration: Path | None,
     site: str | None,
@@ -170,7 +172,6 @@ def command(verb: str) -> str:
 
 
 def _print(told: dict[str, Any], out: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     focus = told["focus"]
@@ -186,8 +187,15 @@ def _print(told: dict[str, Any], out: Path) -> None:
         cells = [_figure(f, 3) for f in figures] + [_figure(report.get("bleu"), 1)]
         style = "dim" if s["kind"] == "baseline" else ""
         table.add_row(s["name"], read, *cells, style=style)
-    Console(highlight=False).print(table)
+    console().print(table)
     print(f"page: {out / 'page.html'}")
+
+
+def console() -> Console:
+    """Where tables are printed: a file has no width, so a table in it is not squeezed."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 def _figure(figure: list[float] | None, digits: int) -> str:
@@ -197,7 +205,7 @@ def _figure(figure: list[float] | None, digits: int) -> str:
     return f"{value} ({low}-{high})"
 
 
-class _Progress:
+class Progress:
     """Studies read, then what is being worked out."""
 
     def __init__(self, studies: int) -> None:
@@ -220,7 +228,7 @@ class _Progress:
         )
         self.task = self.bar.add_task("opening", total=studies)
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         self.bar.start()
         return self
 

@@ -19,6 +19,7 @@ import typer
 
 from hilum import __version__
 from hilum.cli.audit import audit
+from hilum.cli.calibrate import calibrate
 from hilum.cli.evaluate import evaluate
 from hilum.cli.label import label
 from hilum.cli.models import models
@@ -44,7 +45,7 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, label, audit, translate, phantom, prepare, evaluate, schema):
+for verb in (read, label, audit, translate, phantom, prepare, evaluate, calibrate, schema):
     verbs.command()(verb)
 verbs.add_typer(models)
 

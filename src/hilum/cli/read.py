@@ -46,6 +46,12 @@ def read(
     explain_pixels: Annotated[
         bool, typer.Option("--explain-pixels", help="Say what was done to each film's grey levels.")
     ] = False,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="The site's file, of hilum calibrate.")
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option("--site", help="Refuse a calibration of another site.")
+    ] = None,
     allow_outside_domain: Annotated[
         bool,
         typer.Option("--allow-outside-domain", help="Read films the reader was not made for."),
@@ -80,6 +86,8 @@ def read(
         batches = _batches(studies, pool)
         # weights take seconds to load: a mistyped path is answered without them
         chosen = None if all(files.error for files in studies) else Reader.load(reader)
+        if chosen and calibration:
+            chosen = chosen.calibrated(calibration, site)
         for batch in batches:
             loaded = [study for _, study in batch if isinstance(study, Study)]
             reports = iter(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hilum.evaluation.case import Column, Floats
+from hilum.evaluation.case import Bools, Column, Floats
 from hilum.evaluation.metrics import wilson
 from hilum.evaluation.weighted import BINS, filled
 
@@ -37,24 +37,25 @@ def curves(column: Column) -> dict[str, Any] | None:
     up, down = np.cumsum(y[order])[last], np.cumsum(~y[order])[last]
     roc = np.stack([np.r_[0, down / negatives], np.r_[0, up / positives]], 1)
     pr = np.stack([up / positives, up / (up + down)], 1)
+    told = np.isfinite(column.score) & known & column.answered
     return out | {
         "roc": _thin(roc),
         "pr": _thin(pr),
-        "reliability": _reliability(column),
+        "reliability": reliability(column.truth[told], column.score[told]),
         "prevalence": positives / (positives + negatives),
     }
 
 
-def _reliability(column: Column) -> list[list[float]]:
-    rows = np.isfinite(column.score) & column.known & column.answered
-    y, p = column.truth[rows], column.score[rows]
-    place = np.minimum((p * BINS).astype(int), BINS - 1)
+def reliability(truth: Bools, probability: Floats) -> list[list[float]]:
+    """Bins of equal width that hold a study: [mean probability, share, low, high, studies]."""
+    place = np.minimum((probability * BINS).astype(int), BINS - 1)
     bins = []
     for k in range(BINS):
         inside = place == k
         if n := int(inside.sum()):
-            low, high = wilson(int(y[inside].sum()), n)
-            bins.append([float(p[inside].mean()), float(y[inside].mean()), low, high, n])
+            hits = truth[inside]
+            low, high = wilson(int(hits.sum()), n)
+            bins.append([float(probability[inside].mean()), float(hits.mean()), low, high, n])
     return bins
 
 

@@ -27,7 +27,8 @@ body{position:relative}
 table{border-collapse:collapse;font-size:.84rem;width:100%;line-height:1.3}
 th{font-weight:500;color:var(--faint);text-align:right;vertical-align:bottom;padding:.3rem .5rem;
 border-bottom:1px solid #c9d1da;font-size:.78rem}
-tr:first-child>th:first-child{text-align:left}th.group{text-align:center;border-left:1px solid var(--line)}
+tr:first-child>th:first-child{text-align:left}
+th.group{text-align:center;border-left:1px solid var(--line)}
 td{padding:.32rem .5rem;border-bottom:1px solid var(--line);vertical-align:top;text-align:left}
 td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td small{display:block;color:var(--faint);font-size:.72rem;font-weight:400}

@@ -39,13 +39,14 @@ TEXTS = (
 )
 
 
-def table(head: str, rows: Iterable[str], kind: str = "") -> str:
+def table(heads: str, rows: Iterable[str], kind: str = "") -> str:
     """A table that scrolls sideways where the screen is narrow."""
     body = "".join(f"<tr{' class=base' if 'data-base' in r else ''}>{r}</tr>" for r in rows)
-    return f'<div class="scroll"><table class="{kind}"><thead>{head}</thead>{body}</table></div>'
+    return f'<div class="scroll"><table class="{kind}"><thead>{heads}</thead>{body}</table></div>'
 
 
-def _head(cells: Iterable[str]) -> str:
+def head(cells: Iterable[str]) -> str:
+    """A row of column heads."""
     return f"<tr>{''.join(f'<th>{c}</th>' for c in cells)}</tr>"
 
 
@@ -58,7 +59,7 @@ def summary(told: Told) -> str:
     """Every system with the figures that matter first."""
     focus = told["focus"]
     en, zh = term(focus)
-    head = _head(
+    heads = head(
         [
             both("system", "系统"),
             both("read", "已阅片"),
@@ -88,7 +89,7 @@ def summary(told: Told) -> str:
             + "".join(map(cell, figures))
             + cell(report.get("bleu"), 1)
         )
-    return table(head, rows)
+    return table(heads, rows)
 
 
 def findings(told: Told, system: Told) -> str:
@@ -104,7 +105,7 @@ def findings(told: Told, system: Told) -> str:
         f"<th colspan={len(WORDS)} class=group>{both('read off the text', '由文字判读')}</th></tr>"
     )
     names = [say(METRICS, m) + (at if m.endswith("_at") else "") for m in (*SOFT, *HARD)]
-    head = top + _head([*names, *(say(METRICS, m) for m in WORDS)])
+    heads = top + head([*names, *(say(METRICS, m) for m in WORDS)])
     words = system.get("words", {"findings": {}, "groups": {}})
     rows = []
     for name in _ordered(told["findings"]):
@@ -130,7 +131,7 @@ def findings(told: Told, system: Told) -> str:
         en = ", ".join(term(n)[0] for n in absent)
         zh = "、".join(term(n)[1] for n in absent)
         note = f'<p class="note">{both(f"No study has: {en}.", f"所有检查均无：{zh}。")}</p>'
-    return table(head, rows, "dense") + note
+    return table(heads, rows, "dense") + note
 
 
 def _ordered(names: Sequence[str]) -> list[str]:
@@ -158,7 +159,7 @@ def _figures(positives: int | None, one: Told, words: Told) -> str:
 
 def chexfract(told: Told) -> str:
     """The table by ChexFract's definitions, with the real AUC beside and theirs below."""
-    head = _head(
+    heads = head(
         [
             both("system", "系统"),
             *(say(METRICS, m) for m in CHEXFRACT),
@@ -175,12 +176,12 @@ def chexfract(told: Told) -> str:
             f"<td class='name' data-base>{escape(name)}</td>{cells}"
             f"<td class='n none'>{both('not published', '未发表')}</td>"
         )
-    return table(head, rows)
+    return table(heads, rows)
 
 
 def reports(told: Told, language: str) -> str:
     """Metrics of the texts, and what a copy with one flipped negation gets."""
-    head = _head([both("system", "系统"), *(say(METRICS, m) for m in TEXTS)])
+    heads = head([both("system", "系统"), *(say(METRICS, m) for m in TEXTS)])
     rows = []
     for s in told["systems"]:
         one = s["reports"].get(language)
@@ -193,7 +194,7 @@ def reports(told: Told, language: str) -> str:
         )
         cells = "".join(f'<td class="n">{flipped[m]:.{digits_of(m)}f}</td>' for m in TEXTS)
         rows.append(f"<td class='name' data-base>{label}</td>{cells}")
-    return table(head, rows, "dense")
+    return table(heads, rows, "dense")
 
 
 def paired(told: Told) -> str:
@@ -201,7 +202,7 @@ def paired(told: Told) -> str:
     out = []
     for pair in told["paired"]:
         metrics = pair["metrics"]
-        head = _head(
+        heads = head(
             [both("first minus second", "前者减后者")] + [_compared(key) for key in metrics]
         )
         names = f"{escape(pair['first'])} &minus; {escape(pair['second'])}"
@@ -217,7 +218,7 @@ def paired(told: Told) -> str:
                 f'<td class="n{strong}">{d[0]:+.3f}<small>{d[1]:+.3f} – {d[2]:+.3f}</small>'
                 f"<small>{value}</small></td>"
             )
-        out.append(table(head, [f"<td class='name'>{names}</td>{''.join(cells)}"]))
+        out.append(table(heads, [f"<td class='name'>{names}</td>{''.join(cells)}"]))
     return "".join(out)
 
 
@@ -240,11 +241,11 @@ def not_read(systems: Sequence[Told]) -> str:
             f"<td>{_code(one['code'])}</td>"
             for one in s["not_read"][:200]
         ]
-        head = _head([both("study", "检查"), both("outcome", "结果"), both("reason", "原因")])
+        heads = head([both("study", "检查"), both("outcome", "结果"), both("reason", "原因")])
         more = len(s["not_read"]) - len(rows)
         note = f'<p class="note">+ {more}</p>' if more else ""
         title = f"{escape(s['name'])}: {len(s['not_read'])}"
-        out.append(f"<details><summary>{title}</summary>{table(head, rows)}{note}</details>")
+        out.append(f"<details><summary>{title}</summary>{table(heads, rows)}{note}</details>")
     return "".join(out)
 
 
