@@ -87,14 +87,15 @@ def _platt(truth: ArrayLike, likelihood: ArrayLike) -> Curve:
     return Platt(slope=slope, intercept=intercept)
 
 
+Fitter = Callable[[ArrayLike, ArrayLike], Curve]
 # From the fewest free parameters to the most: of equal ones the first is taken.
-METHODS: dict[str, Callable[[ArrayLike, ArrayLike], Curve]] = {
+METHODS: dict[str, Fitter] = {
     "none": lambda truth, likelihood: Platt(),
     "temperature": lambda truth, likelihood: Platt(slope=fit_temperature(truth, likelihood)),
     "platt": _platt,
     "isotonic": fit_isotonic,
 }
-AUTO = "auto"
+AUTO, KEPT = "auto", "kept"
 
 
 @dataclass(frozen=True)
@@ -130,17 +131,22 @@ def fit(
 ) -> Fitted:
     """Fit a curve and its operating points; ``before``: the curve that the reader has now.
 
-    ``auto`` takes the method of the least out-of-fold log loss. Raises ValueError where there
-    are fewer than FEWEST cases of a class.
+    ``auto`` takes the method of the least out-of-fold log loss, of which keeping that curve is
+    one. Raises ValueError where there are fewer than FEWEST cases of a class.
     """
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if min(positives, negatives) < FEWEST:
         raise ValueError(f"{positives} cases with and {negatives} without; {FEWEST} are needed")
+    now = before or Platt()
+    methods = ({KEPT: _keep(now)} if before else {}) | METHODS
     folds = split(truth, patients)
-    apart = {name: _out_of_fold(truth, likelihood, folds, name) for name in METHODS}
+    apart = {
+        name: _out_of_fold(truth, likelihood, folds, fitter) for name, fitter in methods.items()
+    }
     losses = {name: _log_loss(truth, p) for name, p in apart.items()}
     chosen = min(losses, key=losses.__getitem__) if method == AUTO else method
-    curve = METHODS[chosen](truth, likelihood)
+    fitter = methods[chosen]
+    curve = fitter(truth, likelihood)
     threshold, doubt = operating(truth, _apply(curve, likelihood), points or Points())
     return Fitted(
         curve,
@@ -152,12 +158,16 @@ def fit(
             "positives": positives,
             "log_loss": {name: round(loss, 6) for name, loss in losses.items()},
             "raw": _quality(truth, likelihood),
-            "before": _quality(truth, _apply(before or Platt(), likelihood)),
+            "before": _quality(truth, _apply(now, likelihood)),
             "after": _quality(truth, apart[chosen]),
-            "threshold": _expected(truth, likelihood, folds, chosen, points or Points(), 0),
-            "doubt": _expected(truth, likelihood, folds, chosen, points or Points(), 1),
+            "threshold": _expected(truth, likelihood, folds, fitter, points or Points(), 0),
+            "doubt": _expected(truth, likelihood, folds, fitter, points or Points(), 1),
         },
     )
+
+
+def _keep(curve: Curve) -> Fitter:
+    return lambda truth, likelihood: curve
 
 
 def operating(truth: Bools, p: Floats, points: Points) -> tuple[float | None, float | None]:
@@ -200,12 +210,12 @@ def _apply(curve: Curve, likelihood: Floats) -> Floats:
     return np.array([curve.apply(float(x)) for x in logit(likelihood)])
 
 
-def _out_of_fold(truth: Bools, likelihood: Floats, folds: np.ndarray, method: str) -> Floats:
+def _out_of_fold(truth: Bools, likelihood: Floats, folds: np.ndarray, fitter: Fitter) -> Floats:
     """Probabilities by curves that were fitted without the case's fold."""
     p = np.empty(len(truth))
     for k in range(FOLDS):
         out = folds == k
-        p[out] = _apply(METHODS[method](truth[~out], likelihood[~out]), likelihood[out])
+        p[out] = _apply(fitter(truth[~out], likelihood[~out]), likelihood[out])
     return p
 
 
@@ -213,7 +223,7 @@ def _expected(
     truth: Bools,
     likelihood: Floats,
     folds: np.ndarray,
-    method: str,
+    fitter: Fitter,
     points: Points,
     which: int,
 ) -> dict[str, list[float]] | None:
@@ -221,7 +231,7 @@ def _expected(
     called = np.zeros(len(truth), bool)
     for k in range(FOLDS):
         out = folds == k
-        curve = METHODS[method](truth[~out], likelihood[~out])
+        curve = fitter(truth[~out], likelihood[~out])
         point = operating(truth[~out], _apply(curve, likelihood[~out]), points)[which]
         if point is None:
             return None

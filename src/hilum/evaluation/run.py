@@ -78,7 +78,7 @@ def run(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(out):
-            _agree(path.with_suffix(".plan.json"), plan)
+            _agree(path, plan)
             done = _resume(path, references)
             progress(len(done))
             with path.open("ab") as file:
@@ -102,16 +102,21 @@ def slug(name: str) -> str:
 
 
 def _agree(path: Path, plan: dict[str, Any]) -> None:
-    """Write the plan, or refuse to mix two."""
+    """Write the plan of the answers in ``path``, or refuse to mix two; none without a plan."""
+    record = path.with_suffix(".plan.json")
     text = json.dumps(plan, ensure_ascii=False, indent=1)
-    if not path.is_file():
-        write_whole(path, text.encode())
+    if not record.is_file():
+        path.unlink(missing_ok=True)
+        write_whole(record, text.encode())
         return
-    known = json.loads(path.read_text(encoding="utf-8"))
-    for part, value in json.loads(text).items():
-        if known.get(part) != value:
-            detail = f"another {part}; choose another --out, or remove this file"
-            raise HilumError(Code.SOURCE_CHANGED, path, detail)
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+        other = [part for part, value in json.loads(text).items() if known.get(part) != value]
+    except (ValueError, AttributeError):
+        other = ["plan"]
+    if other:
+        detail = f"another {other[0]}; choose another --out, or remove this file"
+        raise HilumError(Code.SOURCE_CHANGED, record, detail)
 
 
 def _resume(path: Path, references: Sequence[Reference]) -> list[Prediction]:

@@ -27,7 +27,7 @@ from hilum.evaluation.case import (
     column,
     statuses,
 )
-from hilum.evaluation.weighted import Figures, counts, mean_over, rates
+from hilum.evaluation.weighted import Figures, counts, mean_over, over, rates
 from hilum.findings import Status
 from hilum.language import label
 from hilum.language.words import fold, sentences
@@ -88,9 +88,9 @@ def word_figures(pairs: Sequence[tuple[str, str]], language: Language, weights: 
     overlap = cache(lambda r, d: rouge.score(r, d)["rougeL"].fmeasure)
     rows = [(100 * overlap(r, d), *_sentences(r, d), r.strip() == d.strip(), 1) for r, d in pairs]
     sums = weights @ np.array(rows, float)
-    out["rouge_l"] = sums[:, 0] / sums[:, 4]
-    out["exact_sentences"] = sums[:, 1] / np.maximum(sums[:, 2], 1)
-    out["exact_reports"] = sums[:, 3] / sums[:, 4]
+    out["rouge_l"] = over(sums[:, 0], sums[:, 4])
+    out["exact_sentences"] = over(sums[:, 1], sums[:, 2])
+    out["exact_reports"] = over(sums[:, 3], sums[:, 4])
     return out
 
 

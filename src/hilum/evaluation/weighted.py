@@ -51,18 +51,18 @@ def rates(c: Figures, prevalence: float) -> Figures:
 
     ``ppv_at`` and ``npv_at`` are Bayes' at the given prevalence.
     """
-    recall, specificity = _over(c["tp"], c["positives"]), _over(c["tn"], c["negatives"])
+    recall, specificity = over(c["tp"], c["positives"]), over(c["tn"], c["negatives"])
     up, down = recall * prevalence, specificity * (1 - prevalence)
     return {
-        "f1": _over(2 * c["tp"], c["positives"] + c["tp"] + c["fp"]),
-        "accuracy": _over(c["tp"] + c["tn"], c["positives"] + c["negatives"]),
-        "precision": _over(c["tp"], c["tp"] + c["fp"]),
+        "f1": over(2 * c["tp"], c["positives"] + c["tp"] + c["fp"]),
+        "accuracy": over(c["tp"] + c["tn"], c["positives"] + c["negatives"]),
+        "precision": over(c["tp"], c["tp"] + c["fp"]),
         "recall": recall,
         "specificity": specificity,
-        "npv": _over(c["tn"], c["tn"] + c["fn"]),
+        "npv": over(c["tn"], c["tn"] + c["fn"]),
         "balanced_accuracy": (recall + specificity) / 2,
-        "ppv_at": _over(up, up + (1 - specificity) * (1 - prevalence)),
-        "npv_at": _over(down, down + (1 - recall) * prevalence),
+        "ppv_at": over(up, up + (1 - specificity) * (1 - prevalence)),
+        "npv_at": over(down, down + (1 - recall) * prevalence),
     }
 
 
@@ -111,10 +111,10 @@ class _Ranked:
         after = down[self.below]
         ties = (self.before < self.below).any()
         middle = (down[self.before] + after) / 2 if ties else after
-        auc = _over(positives * negatives - (here * middle).sum(0), positives * negatives)
+        auc = over(positives * negatives - (here * middle).sum(0), positives * negatives)
         after += upto
         np.divide(upto, after, out=upto, where=after > 0)
-        return auc, _over((here * upto).sum(0), positives)
+        return auc, over((here * upto).sum(0), positives)
 
 
 def _running(weights: Floats, studies: NDArray[np.intp]) -> Floats:
@@ -138,8 +138,8 @@ def calibration(column: Column, weights: Floats) -> Figures:
     parts[np.arange(len(rows)), 2 + place] = y - p
     sums = np.asarray(weights[:, rows], np.float64) @ parts
     return {
-        "brier": _over(sums[:, 1], sums[:, 0]),
-        "ece": _over(np.abs(sums[:, 2:]).sum(1), sums[:, 0]),
+        "brier": over(sums[:, 1], sums[:, 0]),
+        "ece": over(np.abs(sums[:, 2:]).sum(1), sums[:, 0]),
     }
 
 
@@ -150,7 +150,7 @@ def mean_over(values: Floats, defined: Bools) -> Floats:
     """
     some = values[:, defined]
     there = np.isfinite(some)
-    return _over(np.where(there, some, 0).sum(1), there.sum(1).astype(float))
+    return over(np.where(there, some, 0).sum(1), there.sum(1).astype(float))
 
 
 def interval(values: Floats, of: int | None = None) -> list[float] | None:
@@ -177,7 +177,7 @@ def filled(column: Column) -> Floats:
     return np.where(missing, np.where(column.truth, -np.inf, np.inf), column.score)
 
 
-def _over(a: Floats, b: Floats) -> Floats:
+def over(a: Floats, b: Floats) -> Floats:
     """a / b, NaN where b is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(b > 0, a / b, np.nan), np.float64)

@@ -14,6 +14,7 @@ from hilum.evaluation.page.words import both, cell, say, term
 from hilum.reading.calibration import CalibrationFile
 
 METHODS = {
+    "kept": ("as it was", "保留原校准"),
     "none": ("none", "不校准"),
     "temperature": ("temperature", "温度缩放"),
     "platt": ("Platt", "Platt 缩放"),
