@@ -131,8 +131,9 @@ def fit(
 ) -> Fitted:
     """Fit a curve and its operating points; ``before``: the curve that the reader has now.
 
-    ``auto`` takes the method of the least out-of-fold log loss, of which keeping that curve is
-    one. Raises ValueError where there are fewer than FEWEST cases of a class.
+    ``auto`` takes the method of the least out-of-fold log loss, or the first that is hardly
+    worse; keeping the curve that is there comes first of all. Raises ValueError where there
+    are fewer than FEWEST cases of a class.
     """
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if min(positives, negatives) < FEWEST:
@@ -143,8 +144,8 @@ def fit(
     apart = {
         name: _out_of_fold(truth, likelihood, folds, fitter) for name, fitter in methods.items()
     }
-    losses = {name: _log_loss(truth, p) for name, p in apart.items()}
-    chosen = min(losses, key=losses.__getitem__) if method == AUTO else method
+    losses = {name: _log_losses(truth, p) for name, p in apart.items()}
+    chosen = _simplest(losses) if method == AUTO else method
     fitter = methods[chosen]
     curve = fitter(truth, likelihood)
     threshold, doubt = operating(truth, _apply(curve, likelihood), points or Points())
@@ -156,7 +157,7 @@ def fit(
             "method": chosen,
             "cases": len(truth),
             "positives": positives,
-            "log_loss": {name: round(loss, 6) for name, loss in losses.items()},
+            "log_loss": {name: round(float(x.mean()), 6) for name, x in losses.items()},
             "raw": _quality(truth, likelihood),
             "before": _quality(truth, _apply(now, likelihood)),
             "after": _quality(truth, apart[chosen]),
@@ -247,9 +248,24 @@ def _share(hits: Bools) -> list[float]:
     return [float(hits.mean()), *wilson(int(hits.sum()), n)]
 
 
-def _log_loss(truth: Bools, p: Floats) -> float:
+def _log_losses(truth: Bools, p: Floats) -> Floats:
+    """Of every case; what is printed as 0 or 1 costs as much as its last decimal."""
     p = np.clip(p, STEP, 1 - STEP)
-    return float(-np.mean(np.where(truth, np.log(p), np.log(1 - p))))
+    return -np.where(truth, np.log(p), np.log(1 - p))
+
+
+def _simplest(losses: dict[str, Floats]) -> str:
+    """The first method that is no more than one standard error worse than the best.
+
+    The rule of Breiman et al. (1984), on differences case by case: a curve that is no better
+    than the one there is, is noise.
+    """
+    best = min(losses.values(), key=lambda loss: float(loss.mean()))
+    for name, loss in losses.items():
+        worse = loss - best
+        if worse.mean() <= worse.std() / np.sqrt(len(worse)):
+            return name
+    raise AssertionError("the best is no worse than itself")
 
 
 def _quality(truth: Bools, p: Floats) -> dict[str, Any]:
@@ -258,6 +274,6 @@ def _quality(truth: Bools, p: Floats) -> dict[str, Any]:
     return {
         "brier": float(np.mean((p - truth) ** 2)),
         "ece": calibration_error(truth, p),
-        "log_loss": _log_loss(truth, p),
+        "log_loss": float(_log_losses(truth, p).mean()),
         "reliability": reliability(truth, p),
     }

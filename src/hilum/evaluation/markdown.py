@@ -55,7 +55,7 @@ def markdown(told: Told) -> str:
         parts += [f"## Reports ({language})", _table(["system", *_TEXTS], rows)]
         flipped = told["flipped"][language]
         if flipped:
-            row = ["one negation turned over", *(f"{flipped[m]:.3f}" for m in _TEXTS)]
+            row = ["one negation turned over", *(_plain(flipped[m]) for m in _TEXTS)]
             parts[-1] += "\n" + _row(row)
     if told["focus"] == "fracture":
         rows = [
@@ -94,6 +94,10 @@ def _findings(told: Told, source: Told) -> str:
             figures = [_figure(kinds[kind].get(m)) for m in metrics]
             rows.append([f"{kind} {group}{over}", "", *figures])
     return _table(["finding", "positive", *metrics], rows)
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _figure(figure: Sequence[float] | None) -> str:

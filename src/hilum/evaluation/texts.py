@@ -149,7 +149,7 @@ def flip(text: str, language: Language) -> str | None:
 
 def flipped_figures(
     references: Sequence[Reference], language: Language, uncertain: Uncertain
-) -> dict[str, float] | None:
+) -> dict[str, float | None] | None:
     """What each metric gives a copy of the reference with one negation turned over.
 
     Over the reports that have a negation to turn over; None where none has. An exact copy gets
@@ -166,7 +166,8 @@ def flipped_figures(
     once = np.ones((1, len(pairs)))
     found = word_figures([(r.text, t) for r, t in pairs], language, once)
     found |= labeler_figures(kept, copier, uncertain, once)
-    return {"reports": float(len(pairs)), **{name: float(v[0]) for name, v in found.items()}}
+    values = {name: float(v[0]) for name, v in found.items()}
+    return {"reports": len(pairs), **{n: v if np.isfinite(v) else None for n, v in values.items()}}
 
 
 def text_figures(

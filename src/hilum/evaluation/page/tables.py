@@ -192,9 +192,13 @@ def reports(told: Told, language: str) -> str:
         label = both(
             "the reference itself, one negation turned over", "参考报告本身，仅一处否定被反转"
         )
-        cells = "".join(f'<td class="n">{flipped[m]:.{digits_of(m)}f}</td>' for m in TEXTS)
+        cells = "".join(_plain(flipped[m], digits_of(m)) for m in TEXTS)
         rows.append(f"<td class='name' data-base>{label}</td>{cells}")
     return table(heads, rows, "dense")
+
+
+def _plain(value: float | None, digits: int) -> str:
+    return cell(None) if value is None else f'<td class="n">{value:.{digits}f}</td>'
 
 
 def paired(told: Told) -> str:
