@@ -11,10 +11,10 @@ from hilum.evaluation.case import (
     CHEXPERT5,
     CHEXPERT14,
     Prediction,
-    column,
+    columns_of,
     side_column,
     statuses,
-    truth_of,
+    truths,
 )
 from hilum.findings import Finding, Instance, Side
 from tests.evaluation.conftest import A, N, P, U, failed, fracture, reference, said, system
@@ -61,19 +61,19 @@ def test_possible_counts_alike_on_both_sides(
     rows = [reference(k, fracture(s)) for k, s in enumerate((P, A, U))]
     answers = system([said(r, *r.findings) for r in rows])
     for source in ("likelihood", "words"):
-        c = column(rows, answers, N.FRACTURE, source, uncertain)
+        c = columns_of(rows, answers, [N.FRACTURE], source, uncertain)[N.FRACTURE]
         assert c.truth.tolist() == truth
         assert c.known.tolist() == known
         assert c.positive.tolist() == positive
-    assert truth_of(rows, N.FRACTURE, uncertain)[1].tolist() == known
+    assert truths(rows, [N.FRACTURE], uncertain)[N.FRACTURE][1].tolist() == known
 
 
 def test_a_probability_belongs_to_the_likelihood_and_never_to_the_words() -> None:
     rows = [reference(0, fracture())]
     answer = said(rows[0], fracture(A))
     answer.findings = [fracture(P, probability=0.7)]
-    soft = column(rows, system([answer]), N.FRACTURE, "likelihood", "present")
-    hard = column(rows, system([answer]), N.FRACTURE, "words", "present")
+    soft = columns_of(rows, system([answer]), [N.FRACTURE], "likelihood", "present")[N.FRACTURE]
+    hard = columns_of(rows, system([answer]), [N.FRACTURE], "words", "present")[N.FRACTURE]
     assert (soft.positive.tolist(), soft.score.tolist()) == ([True], [0.7])
     assert hard.positive.tolist() == [False]
     assert np.isnan(hard.score).all()
@@ -84,11 +84,11 @@ def test_a_probability_belongs_to_the_likelihood_and_never_to_the_words() -> Non
 def test_silence_is_an_absence_and_a_failure_is_not() -> None:
     rows = [reference(0, fracture(A)), reference(1, fracture(A))]
     answers = system([Prediction(study_id="s0", text="Normal heart."), failed(rows[1])])
-    c = column(rows, answers, N.FRACTURE, "words", "present")
+    c = columns_of(rows, answers, [N.FRACTURE], "words", "present")[N.FRACTURE]
     assert c.positive.tolist() == [False, False]
     assert c.answered.tolist() == [True, False]
     # nothing is said of a study that was not read, least of all that it is normal
-    normal = column(rows, answers, N.NO_FINDING, "likelihood", "present")
+    normal = columns_of(rows, answers, [N.NO_FINDING], "likelihood", "present")[N.NO_FINDING]
     assert normal.answered.tolist() == [True, False]
 
 

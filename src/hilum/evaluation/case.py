@@ -129,36 +129,45 @@ class Column:
         )
 
 
-def truth_of(
-    references: Sequence[Reference], name: FindingName, uncertain: Uncertain
-) -> tuple[Bools, Bools]:
-    """Presence by the references, and where it is known."""
-    found = [statuses(r.findings).get(name, Status.ABSENT) for r in references]
-    present = _present(found, uncertain)
-    known = np.array([s is not Status.UNCERTAIN or uncertain != "out" for s in found], bool)
-    return present, known
+def truths(
+    references: Sequence[Reference], names: Sequence[FindingName], uncertain: Uncertain
+) -> dict[FindingName, tuple[Bools, Bools]]:
+    """For each finding its presence by the references, and where it is known."""
+    found = [statuses(r.findings) for r in references]
+    out = {}
+    for name in names:
+        said = [f.get(name, Status.ABSENT) for f in found]
+        known = np.array([s is not Status.UNCERTAIN or uncertain != "out" for s in said], bool)
+        out[name] = _present(said, uncertain), known
+    return out
 
 
-def column(
+def columns_of(
     references: Sequence[Reference],
     system: System,
-    name: FindingName,
+    names: Sequence[FindingName],
     source: Source,
     uncertain: Uncertain,
-) -> Column:
-    """A system's answers on one finding; ``words``: read off its text, without probabilities."""
-    truth, known = truth_of(references, name, uncertain)
+) -> dict[FindingName, Column]:
+    """A system's answers on each finding; ``words``: read off its text, without probabilities."""
     predictions = system.predictions
     given = system.said() if source == "words" else [p.findings for p in predictions]
-    found = [statuses(f).get(name, Status.ABSENT) for f in given]
-    score = [next((f.probability for f in findings if f.name is name), None) for findings in given]
-    return Column(
-        truth,
-        known,
-        _present(found, "present" if uncertain == "out" else uncertain),
-        np.array([p.read for p in predictions], bool),
-        np.array([np.nan if s is None or source == "words" else s for s in score], float),
-    )
+    found = [statuses(f) for f in given]
+    stated = [{f.name: f.probability for f in fs} for fs in given]
+    answered = np.array([p.read for p in predictions], bool)
+    counts_as: Uncertain = "present" if uncertain == "out" else uncertain
+    out = {}
+    for name, (truth, known) in truths(references, names, uncertain).items():
+        said = [f.get(name, Status.ABSENT) for f in found]
+        score = [None if source == "words" else p.get(name) for p in stated]
+        out[name] = Column(
+            truth,
+            known,
+            _present(said, counts_as),
+            answered,
+            np.array([np.nan if s is None else s for s in score], float),
+        )
+    return out
 
 
 def side_column(references: Sequence[Reference], system: System, side: Side) -> Column:

@@ -19,9 +19,9 @@ from hilum.evaluation.case import (
     Floats,
     System,
     Uncertain,
-    column,
+    columns_of,
     side_column,
-    truth_of,
+    truths,
 )
 from hilum.evaluation.curves import curves
 from hilum.evaluation.paired import compare
@@ -75,7 +75,7 @@ def judge(
     focus = focus_of(references, settings.uncertain)
     told: Told = {
         "settings": asdict(settings),
-        "references": _references(references, settings.uncertain),
+        "references": _references(references, names, settings.uncertain),
         "findings": [name.value for name in names],
         "focus": focus.value,
         "systems": [],
@@ -85,9 +85,7 @@ def judge(
     for system in systems:
         progress(system.name)
         by: dict[str, Columns] = {
-            source: {
-                name: column(references, system, name, source, settings.uncertain) for name in names
-            }
+            source: columns_of(references, system, names, source, settings.uncertain)
             for source in SOURCES
             if source == "likelihood" or system.has_words()
         }
@@ -104,36 +102,33 @@ def judge(
 
 def named(references: Sequence[Reference], uncertain: Uncertain) -> list[FindingName]:
     """CheXpert's 14, and every other finding that a reference has."""
-    return [
-        name
-        for name in FindingName
-        if name in CHEXPERT14 or truth_of(references, name, uncertain)[0].any()
-    ]
+    found = truths(references, list(FindingName), uncertain)
+    return [name for name, (truth, _) in found.items() if name in CHEXPERT14 or truth.any()]
 
 
 def focus_of(references: Sequence[Reference], uncertain: Uncertain) -> FindingName:
     """The finding that is drawn and compared: fracture, or else what is nearest to half."""
-
-    def apart(name: FindingName) -> float:
-        truth, known = truth_of(references, name, uncertain)
-        return abs(float((truth & known).sum()) / max(int(known.sum()), 1) - 0.5)
-
-    if apart(FindingName.FRACTURE) < 0.5:
+    found = truths(references, list(FindingName), uncertain)
+    apart = {
+        name: abs(float((truth & known).sum()) / max(int(known.sum()), 1) - 0.5)
+        for name, (truth, known) in found.items()
+        if name is not FindingName.NO_FINDING
+    }
+    if apart[FindingName.FRACTURE] < 0.5:
         return FindingName.FRACTURE
-    return min((n for n in FindingName if n is not FindingName.NO_FINDING), key=apart)
+    return min(apart, key=apart.__getitem__)
 
 
-def _references(references: Sequence[Reference], uncertain: Uncertain) -> Told:
+def _references(
+    references: Sequence[Reference], names: Sequence[FindingName], uncertain: Uncertain
+) -> Told:
+    found = truths(references, names, uncertain)
     return {
         "studies": len(references),
         "patients": len({r.patient_id for r in references}),
         "sources": dict(Counter(r.source for r in references)),
         "languages": dict(Counter(r.language for r in references)),
-        "positives": {
-            name.value: int(truth.sum())
-            for name in named(references, uncertain)
-            for truth in [truth_of(references, name, uncertain)[0]]
-        },
+        "positives": {name.value: int(truth.sum()) for name, (truth, _) in found.items()},
     }
 
 

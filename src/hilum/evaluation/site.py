@@ -13,7 +13,7 @@ from hilum.codes import Code, HilumError
 from hilum.data.build import write_whole
 from hilum.data.rows import Dataset, Reference
 from hilum.evaluation.calibrate import AUTO, Fitted, Points, fit
-from hilum.evaluation.case import Floats, System, Uncertain, side_column, truth_of
+from hilum.evaluation.case import Floats, System, Uncertain, side_column, truths
 from hilum.evaluation.evaluate import versions
 from hilum.findings import FindingName, Side
 from hilum.reading.calibration import CalibrationFile
@@ -49,8 +49,8 @@ def calibrate(
     old = reader.card.calibration
     new = old.model_copy(deep=True)
     told: dict[str, Any] = {}
-    for name in reader.card.questions:
-        truth, known = truth_of(references, name, wish.uncertain)
+    asked = list(reader.card.questions)
+    for name, (truth, known) in truths(references, asked, wish.uncertain).items():
         found = _fit(
             truth & known,
             _likelihoods(system, name),

@@ -24,11 +24,11 @@ from hilum.evaluation.case import (
     Floats,
     System,
     Uncertain,
-    column,
+    columns_of,
     statuses,
 )
 from hilum.evaluation.weighted import Figures, counts, mean_over, over, rates
-from hilum.findings import Status
+from hilum.findings import FindingName, Status
 from hilum.language import label
 from hilum.language.words import fold, sentences
 from hilum.report import Language
@@ -113,15 +113,14 @@ def labeler_figures(
     that occur; F1CheXbert (Smit et al., EMNLP 2020) counts every name.
     """
     told = [replace(r, findings=label(r.text, r.language)) for r in references]
-    columns = {name: column(told, system, name, "words", uncertain) for name in CHEXPERT14}
-    return chexpert_f1(columns, weights)
+    return chexpert_f1(columns_of(told, system, CHEXPERT14, "words", uncertain), weights)
 
 
-def chexpert_f1(columns: dict[Any, Column], weights: Floats) -> Figures:
+def chexpert_f1(by: dict[FindingName, Column], weights: Floats) -> Figures:
     """Micro and macro F1 over CheXpert's 14 findings and over its five, each (R,)."""
     out: Figures = {}
     for names in (CHEXPERT14, CHEXPERT5):
-        some = [columns[name] for name in names]
+        some = [by[name] for name in names]
         counted = counts(some, weights)
         occur = np.array([bool((c.truth & c.known).any()) for c in some])
         micro = {name: values.sum(1) for name, values in counted.items()}
