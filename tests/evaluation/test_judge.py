@@ -132,6 +132,17 @@ def test_a_system_that_reads_nothing_is_judged_all_the_same() -> None:
     assert told["reports"] == {}
 
 
+def test_studies_without_a_score_are_one_point_of_the_curve() -> None:
+    rows = references()
+    answers = [sure(r) for r in rows]
+    answers[0], answers[1], answers[2] = (failed(r) for r in rows[:3])
+    told = judged(rows, system(answers))["one"]["curves"]
+    assert told["roc"][0] == [0, 0]
+    assert told["roc"][1] == [0.25, 0]  # two negatives without a score stand above all
+    assert told["roc"][-1] == [1, 1]
+    assert told["point"] == [2 / 8, 3 / 4, 1]
+
+
 # -- baselines ------------------------------------------------------------------------------------
 
 

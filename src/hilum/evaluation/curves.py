@@ -33,7 +33,8 @@ def curves(column: Column) -> dict[str, Any] | None:
     if not column.scored:
         return out | {"roc": None, "pr": None, "reliability": None}
     order = np.argsort(-p, kind="stable")
-    last = np.r_[np.flatnonzero(np.diff(p[order])), len(p) - 1]
+    ranked = p[order]
+    last = np.r_[np.flatnonzero(ranked[1:] != ranked[:-1]), len(p) - 1]
     up, down = np.cumsum(y[order])[last], np.cumsum(~y[order])[last]
     roc = np.stack([np.r_[0, down / negatives], np.r_[0, up / positives]], 1)
     pr = np.stack([up / positives, up / (up + down)], 1)

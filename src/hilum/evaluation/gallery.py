@@ -20,13 +20,14 @@ _ATTRIBUTES = ("bone", "side", "region", "displacement", "stage")
 
 @dataclass(frozen=True)
 class Mistake:
-    """A finding whose status or words differ from the reference."""
+    """A finding whose status or words differ from the reference; ``spoken``: by the text."""
 
     name: FindingName
     truth: Status
     answer: Status
     probability: float | None
     by_words: bool
+    spoken: Status
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def _mistakes(
         hard = answer.get(name, Status.ABSENT)
         spoken = words.get(name, Status.ABSENT) if prediction.text else hard
         if _counts(hard, uncertain) != wanted:
-            found[name] = Mistake(name, true, hard, probabilities.get(name), False)
+            found[name] = Mistake(name, true, hard, probabilities.get(name), False, spoken)
         elif _counts(spoken, uncertain) != wanted:
-            found[name] = Mistake(name, true, spoken, probabilities.get(name), True)
+            found[name] = Mistake(name, true, spoken, probabilities.get(name), True, spoken)
     parents = {FINDINGS[name].parent for name in found}
     return [m for name, m in found.items() if name not in parents]
 

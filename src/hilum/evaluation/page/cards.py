@@ -68,6 +68,8 @@ def _mistake(m: Mistake) -> str:
     en, zh = term(m.name.value)
     p = "" if m.probability is None else f" (p = {m.probability:.2f})"
     by = both(" in the text alone", "（仅文字）") if m.by_words else ""
+    if not m.by_words and m.spoken is not m.answer:
+        by = f"{both('; the text says ', '；文字为')}“{say(STATUSES, m.spoken)}”"
     return (
         f"<li><b>{both(en, zh)}</b>{both(': reference ', '：参考')}“{say(STATUSES, m.truth)}”"
         f"{both(', answer ', '，答案')}“{say(STATUSES, m.answer)}”{p}{by}</li>"

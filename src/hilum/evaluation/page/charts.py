@@ -151,7 +151,7 @@ def subgroup_bars(systems: Sequence[Told], group: str, metric: str = "recall") -
         (k, s) for k, s in enumerate(systems) if s["kind"] != "baseline" and group in s["subgroups"]
     ]
     levels = list(dict.fromkeys(level for _, s in shown for level in s["subgroups"][group]))
-    parts, y = [], 20.0
+    parts, y = [], 36.0
     scale: Callable[[float], float] = lambda v: round(NAME + v * BAR, 1)  # noqa: E731
     for level in levels:
         first = y
@@ -176,8 +176,8 @@ def subgroup_bars(systems: Sequence[Told], group: str, metric: str = "recall") -
         y += 7
     height = round(y + 2)
     grid = "".join(
-        f'<line x1="{scale(v)}" x2="{scale(v)}" y1="16" y2="{height}" class="grid"/>'
-        f'<text x="{scale(v)}" y="11" text-anchor="middle" class="faint">{v:g}</text>'
+        f'<line x1="{scale(v)}" x2="{scale(v)}" y1="31" y2="{height}" class="grid"/>'
+        f'<text x="{scale(v)}" y="27" text-anchor="middle" class="faint">{v:g}</text>'
         for v in (0, 0.5, 1)
     )
     title = words(GROUPS.get(group, (group, group)), 0, 11, "start", " title")

@@ -36,7 +36,7 @@ td.name{min-width:9rem}td.indent{padding-left:1.6rem}td.sum{font-weight:600}
 td.strong{font-weight:700}td.none{color:#a6afb9}
 tr.base td{color:#6b7580;background:var(--wash)}
 table.dense{font-size:.78rem}table.dense td,table.dense th{padding:.25rem .32rem}
-table.dense td small{font-size:.66rem}
+table.dense td.indent{padding-left:1.3rem}table.dense td small{font-size:.66rem}
 .three{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:1.2rem 1.6rem}
 figure{margin:0}figcaption{font-size:.85rem;font-weight:600;margin-bottom:.2rem}
 svg{width:100%;height:auto;display:block}svg text{font-size:11px;fill:#3c4652}

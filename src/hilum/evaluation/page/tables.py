@@ -203,7 +203,7 @@ def _plain(value: float | None, digits: int) -> str:
 
 def paired(told: Told) -> str:
     """Differences of pairs."""
-    out = []
+    out, to = [], both("to", "至")
     for pair in told["paired"]:
         metrics = pair["metrics"]
         heads = head(
@@ -219,7 +219,7 @@ def paired(told: Told) -> str:
             strong = " strong" if p is not None and p < 0.05 else ""
             value = "" if p is None else ("p&lt;0.001" if p < 0.001 else f"p={p:.3f}")
             cells.append(
-                f'<td class="n{strong}">{d[0]:+.3f}<small>{d[1]:+.3f} – {d[2]:+.3f}</small>'
+                f'<td class="n{strong}">{d[0]:+.3f}<small>{d[1]:+.3f} {to} {d[2]:+.3f}</small>'
                 f"<small>{value}</small></td>"
             )
         out.append(table(heads, [f"<td class='name'>{names}</td>{''.join(cells)}"]))
