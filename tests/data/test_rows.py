@@ -119,6 +119,18 @@ def test_a_row_with_a_bad_picture_is_an_answer(
     assert all(isinstance(s, Study) for s in rest)
 
 
+def test_a_report_that_the_labeler_does_not_read_is_no_text(tmp_path: Path, prepared: Path) -> None:
+    folder = shutil.copytree(prepared, tmp_path / "data")
+    path = sorted((folder / "data").glob("test-*"))[0]
+    rows = pq.read_table(path).to_pylist()
+    rows[0]["report"]["language"] = "es"
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    first, *rest = open_dataset(folder, "test").references()
+    assert first.text == ""
+    assert first.findings
+    assert all(r.text for r in rest)
+
+
 # -- ReXrank --------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,6 +168,16 @@ def test_baselines_speak_each_references_language() -> None:
         told = judged(rows, one)[one.name]
         assert set(told["reports"]) == {"en", "zh"}
         assert value(told, "fracture", "specificity", "words") == 1
+
+
+def test_a_reference_without_a_text_has_no_part_in_the_reports() -> None:
+    rows = [reference(0, fracture()), reference(1, fracture(A))]
+    rows[1] = replace(rows[1], text="")
+    told = judged(rows, system([sure(r) for r in rows]))["one"]
+    assert told["reports"]["en"]["n"] == 1
+    assert told["reports"]["en"]["exact_reports"][0] == 1
+    silent = [replace(r, text="") for r in rows]
+    assert judged(silent, system([sure(r) for r in rows]))["one"]["reports"] == {}
 
 
 # -- subgroups ------------------------------------------------------------------------------------

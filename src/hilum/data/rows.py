@@ -29,7 +29,7 @@ from hilum.data.sources.phantom import TRUTH
 from hilum.findings import Finding
 from hilum.language import label
 from hilum.language.words import language_of
-from hilum.report import Language
+from hilum.report import LANGUAGES, Language
 from hilum.study import Context, Study, View, Window
 
 ALL = "all"
@@ -42,6 +42,7 @@ class Reference:
 
     ``source`` says who knows the findings: truth, expert or labeler. ``sizes``: rows and columns
     of each original film, in whose pixels the boxes are; none where the film is the original.
+    ``text`` is empty where there is none in a language that the labeler reads.
     """
 
     study_id: str
@@ -142,14 +143,14 @@ class Prepared:
 
 def _reference(row: dict[str, Any]) -> Reference:
     report = row["report"]
-    language: Language = "zh" if report["language"] == "zh" else "en"
+    spoken = report["language"] in LANGUAGES
     return Reference(
         study_id=row["study_id"],
         patient_id=row["patient_id"],
         findings=[Finding.model_validate(finding) for finding in row["findings"]],
         source=row["findings_source"] or "labeler",
-        text=join(report["findings"], report["impression"]),
-        language=language,
+        text=join(report["findings"], report["impression"]) if spoken else "",
+        language=report["language"] if spoken else "en",
         context=Context.model_validate(row["context"]),
         positions=tuple(view["position"] or "" for view in row["views"]),
         sizes=tuple((view["rows"], view["columns"]) for view in row["views"]),

@@ -94,8 +94,8 @@ def judge(
     progress("pairs")
     own = [pair for pair in judged if pair[0].kind != "baseline"]
     told["paired"] = compare(references, own, focus, weights, settings.seed)
-    for language in sorted({r.language for r in references}):
-        some = [r for r in references if r.language == language]
+    for language in told["references"]["languages"]:
+        some = [r for r in references if r.text and r.language == language]
         told["flipped"][language] = flipped_figures(some, language, settings.uncertain)
     return told
 
@@ -127,7 +127,7 @@ def _references(
         "studies": len(references),
         "patients": len({r.patient_id for r in references}),
         "sources": dict(Counter(r.source for r in references)),
-        "languages": dict(Counter(r.language for r in references)),
+        "languages": dict(sorted(Counter(r.language for r in references if r.text).items())),
         "positives": {name.value: int(truth.sum()) for name, (truth, _) in found.items()},
     }
 
@@ -244,10 +244,10 @@ def _intervals(figures: Figures, bases: Mapping[str, int] | None = None) -> Told
 def _reports(
     references: Sequence[Reference], system: System, weights: Floats, settings: Settings
 ) -> Told:
-    """Metrics of the texts, for each language of the references."""
+    """Metrics of the texts, for each language of the references that have one."""
     out: Told = {}
-    for language in sorted({r.language for r in references}):
-        rows = np.array([k for k, r in enumerate(references) if r.language == language])
+    for language in sorted({r.language for r in references if r.text}):
+        rows = np.array([k for k, r in enumerate(references) if r.text and r.language == language])
         some = System(system.name, system.kind, [system.predictions[k] for k in rows])
         figures = text_figures(
             [references[k] for k in rows], some, settings.uncertain, weights[:, rows]

@@ -6,22 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hilum.evaluation.protocol import METRICS as CHEXFRACT
+from hilum.evaluation.texts import METRICS as _TEXTS
 from hilum.findings import FINDINGS, FindingName
 
 Told = dict[str, Any]
 _HARD = ("f1", "accuracy", "precision", "recall", "specificity", "npv", "ppv_at", "npv_at")
 _SOFT = ("auc", "average_precision", "brier", "ece")
-_TEXTS = (
-    "chexpert_f1_micro14",
-    "chexpert_f1_macro14",
-    "chexpert_f1_micro5",
-    "chexpert_f1_macro5",
-    "bleu",
-    "rouge_l",
-    "chrf",
-    "exact_sentences",
-    "exact_reports",
-)
 
 
 def markdown(told: Told) -> str:

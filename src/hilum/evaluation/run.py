@@ -21,7 +21,7 @@ from hilum.evaluation.case import Outcome, Prediction, System
 from hilum.reading.reader import Reader
 from hilum.reading.score import Scores
 from hilum.report import Language, Report, Verdict
-from hilum.study import Study
+from hilum.study import Context, Study
 
 BATCH = 16
 # What every other study would meet as well: the run stops, and goes on when it is mended.
@@ -168,7 +168,8 @@ def _answer(
             continue
         if first_view:
             study = study.model_copy(update={"views": study.views[:1]})
-        study.context = reference.context
+        if reference.context != Context():  # else what the film's header says stays
+            study.context = reference.context
         chosen = language or _language(reader, reference.language)
         spoken.setdefault(chosen, []).append((reference.study_id, study))
     for chosen, some in spoken.items():

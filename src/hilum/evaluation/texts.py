@@ -33,6 +33,17 @@ from hilum.language import label
 from hilum.language.words import fold, sentences
 from hilum.report import Language
 
+METRICS = (
+    "chexpert_f1_micro14",
+    "chexpert_f1_macro14",
+    "chexpert_f1_micro5",
+    "chexpert_f1_macro5",
+    "bleu",
+    "rouge_l",
+    "chrf",
+    "exact_sentences",
+    "exact_reports",
+)
 TOKENS: dict[Language, str] = {"en": "13a", "zh": "zh"}
 _ZH = re.compile(r"[\u3400-\u9fff]|[a-z0-9]+")
 # A negation and what stands in its place once it is turned over.

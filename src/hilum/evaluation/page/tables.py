@@ -20,23 +20,13 @@ from hilum.evaluation.page.words import (
 )
 from hilum.evaluation.protocol import METRICS as CHEXFRACT
 from hilum.evaluation.protocol import PUBLISHED
+from hilum.evaluation.texts import METRICS as TEXTS
 from hilum.findings import FINDINGS, FindingName
 
 Told = dict[str, Any]
 SOFT = ("auc", "average_precision", "brier", "ece")
 HARD = ("f1", "recall", "specificity", "precision", "ppv_at", "npv_at")
 WORDS = ("f1", "recall", "specificity")
-TEXTS = (
-    "chexpert_f1_micro14",
-    "chexpert_f1_macro14",
-    "chexpert_f1_micro5",
-    "chexpert_f1_macro5",
-    "bleu",
-    "rouge_l",
-    "chrf",
-    "exact_sentences",
-    "exact_reports",
-)
 
 
 def table(heads: str, rows: Iterable[str], kind: str = "") -> str:
