@@ -123,6 +123,13 @@ class Code(StrEnum):
     MEMORY_SHORT = "memory_short"
     EXPORT_FAILED = "export_failed"
     PARITY_FAILED = "parity_failed"
+    # An evaluation or a calibration that cannot be made or used.
+    DATASET_INVALID = "dataset_invalid"
+    PREDICTIONS_INVALID = "predictions_invalid"
+    PREDICTION_MISSING = "prediction_missing"
+    CALIBRATION_INVALID = "calibration_invalid"
+    CALIBRATION_MISMATCH = "calibration_mismatch"
+    CALIBRATION_IMPOSSIBLE = "calibration_impossible"
 
     @property
     def en(self) -> str:
@@ -383,6 +390,15 @@ SENTENCES: dict[Code, tuple[str, str]] = {
         "the exported model does not answer as the original",
         "导出模型与原模型的回答不一致",
     ),
+    Code.DATASET_INVALID: ("this is no dataset that can be evaluated on", "不是可供评测的数据集"),
+    Code.PREDICTIONS_INVALID: ("the predictions cannot be read", "无法读取预测文件"),
+    Code.PREDICTION_MISSING: ("there is no prediction for this study", "该检查没有预测结果"),
+    Code.CALIBRATION_INVALID: ("this is no calibration file", "不是校准文件"),
+    Code.CALIBRATION_MISMATCH: (
+        "the calibration was fitted for something else",
+        "该校准文件不适用于此阅片器",
+    ),
+    Code.CALIBRATION_IMPOSSIBLE: ("there is too little to calibrate on", "数据不足，无法校准"),
 }
 
 

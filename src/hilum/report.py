@@ -34,14 +34,27 @@ class Gate(Record):
     reasons: list[Code] = Field(default_factory=list)
 
 
+class Calibrated(Record):
+    """Which site's calibration file a reader had, and its sha256."""
+
+    site: str
+    sha256: str
+
+
 class Provenance(Record):
-    """Everything needed to say how a draft came about."""
+    """Everything needed to say how a draft came about.
+
+    ``thresholds``: from which probability on a finding is present; ``doubts``: from which on it
+    is uncertain, where there is such a point; ``calibration``: None where it is the packaged one.
+    """
 
     reader: str
     weights_sha256: str
     prompt: str
     decoding: dict[str, Any]
     thresholds: dict[FindingName, Probability]
+    doubts: dict[FindingName, Probability] = Field(default_factory=dict)
+    calibration: Calibrated | None = None
     licence: str
     versions: dict[str, str]
 

@@ -23,6 +23,8 @@ import typer
 from hilum import __version__
 from hilum.cli.audit import audit
 from hilum.cli.bench import bench
+from hilum.cli.calibrate import calibrate
+from hilum.cli.evaluate import evaluate
 from hilum.cli.label import label
 from hilum.cli.models import models
 from hilum.cli.phantom import phantom
@@ -49,7 +51,19 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, label, audit, translate, phantom, prepare, quantize, bench, schema):
+for verb in (
+    read,
+    label,
+    audit,
+    translate,
+    phantom,
+    prepare,
+    evaluate,
+    calibrate,
+    quantize,
+    bench,
+    schema,
+):
     verbs.command()(verb)
 verbs.command("serve-vllm")(serve_vllm)
 verbs.add_typer(models)

@@ -54,6 +54,12 @@ def read(
     explain_pixels: Annotated[
         bool, typer.Option("--explain-pixels", help="Say what was done to each film's grey levels.")
     ] = False,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="The site's file, of hilum calibrate.")
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option("--site", help="Refuse a calibration of another site.")
+    ] = None,
     allow_outside_domain: Annotated[
         bool,
         typer.Option("--allow-outside-domain", help="Read films the reader was not made for."),
@@ -111,6 +117,8 @@ def read(
             chosen = Reader.load(reader, precision.value)
             if said := chosen.engine.versions.get("precision"):
                 typer.echo(said, err=True)
+            if calibration:
+                chosen = chosen.calibrated(calibration, site)
         for batch in batches:
             loaded = [study for _, study in batch if isinstance(study, Study)]
             reports = iter(

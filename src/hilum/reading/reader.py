@@ -10,13 +10,23 @@ from pydantic import Field
 
 import hilum
 from hilum.codes import Code, HilumError
-from hilum.engines import By, Engine, Question, Request, Sampling
+from hilum.engines import By, Engine, Request, Sampling
 from hilum.engines.local.place import Precision
-from hilum.findings import FindingName, Record
+from hilum.findings import FindingName, Record, Side
 from hilum.language import label
 from hilum.reading import gate
-from hilum.reading.score import Calibration, judge_findings
-from hilum.report import NOTICE, Gate, Language, Provenance, Report, StudyRecord, Verdict
+from hilum.reading.calibration import Calibration, check, open_file
+from hilum.reading.score import Asked, Scores, judge_findings, score
+from hilum.report import (
+    NOTICE,
+    Calibrated,
+    Gate,
+    Language,
+    Provenance,
+    Report,
+    StudyRecord,
+    Verdict,
+)
 from hilum.study import Study
 
 CARD = "reader.json"
@@ -31,10 +41,10 @@ class Card(Record):
     """``reader.json``: all that a reader is beside its weights.
 
     ``prompts``: per language. ``questions``: per finding, put after ``question_context``;
-    ``answers``: present, absent, each worded in one or several ways, likely ``by`` the rule of
-    :class:`hilum.engines.Question`. ``max_views``: films a study. ``domain``: "phantom" where the
-    weights know only phantoms,
-    "chest" otherwise. ``min_age``: in years; younger patients abstain.
+    ``side_questions``: after a fracture on that side; ``answers``: present, absent, each worded in
+    one or several ways, likely ``by`` the rule of :class:`hilum.engines.Question`. ``max_views``:
+    films a study. ``domain``: "phantom" where the weights know only phantoms, "chest" otherwise.
+    ``min_age``: in years; younger patients abstain.
     """
 
     name: str
@@ -43,6 +53,7 @@ class Card(Record):
     prompts: Annotated[dict[Language, str], Field(min_length=1)]
     question_context: str = ""
     questions: dict[FindingName, Words] = Field(default_factory=dict)
+    side_questions: dict[Side, Words] = Field(default_factory=dict)
     answers: tuple[Wordings, Wordings] = ("present", "absent")
     by: By = "sequence"
     domain: str = Field(default="chest", pattern="^(phantom|chest)$")
@@ -51,13 +62,21 @@ class Card(Record):
     max_new_tokens: Annotated[int, Field(ge=1)] = 224
     calibration: Calibration = Field(default_factory=Calibration)
 
+    @property
+    def asked(self) -> Asked:
+        """The questions whose likelihoods make probabilities."""
+        return Asked(
+            self.question_context, self.questions, self.side_questions, self.answers, self.by
+        )
+
 
 class Reader:
-    """Reads studies; made by :meth:`load`."""
+    """Reads studies; made by :meth:`load`. ``site``: whose calibration it has, if a site's."""
 
-    def __init__(self, card: Card, engine: Engine) -> None:
+    def __init__(self, card: Card, engine: Engine, site: Calibrated | None = None) -> None:
         self.card = card
         self.engine = engine
+        self.site = site
 
     @classmethod
     def load(cls, source: str | Path = EMBEDDED, precision: Precision = "auto") -> Reader:
@@ -78,6 +97,21 @@ class Reader:
         from hilum.engines.open import open_engine
 
         return cls(card, open_engine(folder, precision))
+
+    def calibrated(self, path: str | Path, site: str | None = None) -> Reader:
+        """This reader with the calibration of a file that ``hilum calibrate`` wrote.
+
+        What the packaged one says of places is kept where the file says nothing. Raises
+        ``file_not_found``, ``calibration_invalid``, and ``calibration_mismatch`` where the file
+        was fitted for other weights, other questions or, where one is named, another site.
+        """
+        file, digest = open_file(Path(path))
+        asked = self.card.asked.sha256
+        check(file, Path(path), self.engine.weights_sha256, asked, site)
+        places = self.card.calibration.places | file.calibration.places
+        calibration = file.calibration.model_copy(update={"places": places})
+        card = self.card.model_copy(update={"calibration": calibration})
+        return Reader(card, self.engine, Calibrated(site=file.site, sha256=digest))
 
     def read(
         self,
@@ -102,22 +136,36 @@ class Reader:
         allow_outside_domain: bool = False,
     ) -> list[Report]:
         """One report a study, in order; what the gate accepts is run as one batch."""
+        return [report for report, _ in self.read_scored(studies, language, allow_outside_domain)]
+
+    def read_scored(
+        self,
+        studies: Sequence[Study],
+        language: Language = "en",
+        allow_outside_domain: bool = False,
+    ) -> list[tuple[Report, Scores]]:
+        """Reports with the likelihoods they rest on; none for a study that abstains."""
         if language not in self.card.prompts:
             known = ", ".join(self.card.prompts)
             raise HilumError(Code.LANGUAGE_UNSUPPORTED, self.card.name, f"it writes {known}")
         verdicts = [self._judge(s, allow_outside_domain) for s in studies]
         accepted = [i for i, v in enumerate(verdicts) if v.verdict is Verdict.ACCEPT]
-        drafted = self._draft([studies[i] for i in accepted], language)
-        bystudy = dict(zip(accepted, drafted, strict=True))
+        drafts = self._draft([studies[i] for i in accepted], language)
+        bystudy = dict(zip(accepted, drafts, strict=True))
+        nothing: tuple[dict[str, Any] | None, Scores] = None, Scores()
         return [
-            Report(
-                study=_record(study),
-                gate=verdict,
-                language=language,
-                provenance=self._provenance(language),
-                **self._outcome(study, bystudy.get(i), language),
+            (
+                Report(
+                    study=_record(study),
+                    gate=verdict,
+                    language=language,
+                    provenance=self.provenance(language),
+                    **self._outcome(study, drafted, language),
+                ),
+                scores,
             )
             for i, (study, verdict) in enumerate(zip(studies, verdicts, strict=True))
+            for drafted, scores in [bystudy.get(i, nothing)]
         ]
 
     def read_stream(
@@ -148,28 +196,25 @@ class Reader:
     def _outside(self, study: Study) -> bool:
         return self.card.domain == "phantom" and not all(v.simulated for v in study.views)
 
-    def _draft(self, studies: Sequence[Study], language: Language) -> list[dict[str, Any]]:
-        """Findings, text and flags of each accepted study."""
+    def _draft(
+        self, studies: Sequence[Study], language: Language
+    ) -> list[tuple[dict[str, Any], Scores]]:
+        """Findings, text and flags of each accepted study, and its likelihoods."""
         if not studies:
             return []
         card = self.card
         images = [tuple(view.display() for view in s.views) for s in studies]
-        sampling = Sampling(card.max_new_tokens)
-        likelihoods: list[dict[FindingName, float]] = [{} for _ in studies]
-        if card.questions:
-            asked = [Question(q, card.answers, card.by) for q in card.questions.values()]
-            for film, chosen in zip(
-                likelihoods, self.engine.choose(images, card.question_context, asked), strict=True
-            ):
-                film.update(zip(card.questions, (float(p) for p in chosen[:, 0]), strict=True))
+        likelihoods = score(self.engine, images, card.asked)
         drafts = self.engine.generate(
-            [Request(i, card.prompts[language]) for i in images], sampling
+            [Request(i, card.prompts[language]) for i in images], Sampling(card.max_new_tokens)
         )
         outcomes = []
-        for draft, likelihood in zip(drafts, likelihoods, strict=True):
+        for draft, scores in zip(drafts, likelihoods, strict=True):
             said = label(draft.text, language)
-            findings, flags = judge_findings(draft, said, likelihood, card.calibration)
-            outcomes.append({"findings": findings, "text": draft.text, "flags": flags})
+            findings, flags = judge_findings(
+                draft, said, scores.findings, card.calibration, sides=scores.sides
+            )
+            outcomes.append(({"findings": findings, "text": draft.text, "flags": flags}, scores))
         return outcomes
 
     def _outcome(
@@ -185,7 +230,8 @@ class Reader:
             notice = f"{Code.READ_OUTSIDE_DOMAIN.sentence(language)} {notice}"
         return {**drafted, "flags": flags, "notice": notice}
 
-    def _provenance(self, language: Language) -> Provenance:
+    def provenance(self, language: Language) -> Provenance:
+        """How this reader's drafts in that language come about."""
         card = self.card
         return Provenance(
             reader=card.name,
@@ -193,6 +239,8 @@ class Reader:
             prompt=card.prompts[language],
             decoding=Sampling(card.max_new_tokens).describe(),
             thresholds={name: card.calibration.threshold(name) for name in card.questions},
+            doubts=card.calibration.doubts,
+            calibration=self.site,
             licence=card.licence,
             versions={"hilum": hilum.__version__, **self.engine.versions},
         )

@@ -2,67 +2,89 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import numpy as np
-from pydantic import Field
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hilum.codes import Code
-from hilum.engines import Draft, Located
+from hilum.engines import By, Draft, Engine, Image, Located, Question
 from hilum.findings import (
     FINDINGS,
     Box,
     Finding,
     FindingName,
     Instance,
-    Probability,
-    Record,
+    Side,
     Status,
     with_parents,
 )
+from hilum.reading.calibration import Calibration, Platt
+
+__all__ = ["Asked", "Calibration", "Platt", "Scores", "judge_findings", "score"]
 
 
-class Platt(Record):
-    """Calibration of a score: probability = sigmoid(slope * log odds + intercept) (Platt 1999)."""
+@dataclass(frozen=True)
+class Scores:
+    """Likelihoods of "present" for one study, as the engine gives them, before calibration."""
 
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def apply(self, log_odds: float) -> float:
-        """A probability, to four decimals."""
-        z = float(np.clip(self.slope * log_odds + self.intercept, -30, 30))
-        return round(1 / (1 + float(np.exp(-z))), 4)
+    findings: dict[FindingName, float] = field(default_factory=dict)
+    sides: dict[Side, float] = field(default_factory=dict)
 
 
-class Calibration(Record):
-    """Per finding: the answer's and the places' calibration, and the threshold of presence."""
+@dataclass(frozen=True)
+class Asked:
+    """The questions after findings, and after a fracture on one side, with their two answers."""
 
-    findings: dict[FindingName, Platt] = Field(default_factory=dict)
-    places: dict[FindingName, Platt] = Field(default_factory=dict)
-    thresholds: dict[FindingName, Probability] = Field(default_factory=dict)
-    default_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    context: str
+    findings: Mapping[FindingName, str]
+    sides: Mapping[Side, str]
+    answers: tuple[str | tuple[str, ...], str | tuple[str, ...]]
+    by: By = "sequence"
 
-    def probability(self, name: FindingName, likelihood: float) -> float:
-        """The calibrated probability of presence from the likelihood of "present"."""
-        p = min(max(likelihood, 1e-7), 1 - 1e-7)
-        return self.findings.get(name, Platt()).apply(float(np.log(p / (1 - p))))
+    @property
+    def sha256(self) -> str:
+        """What a calibration is bound to: other words have other likelihoods."""
+        asked = [self.context, dict(self.findings), dict(self.sides), list(self.answers), self.by]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
-    def threshold(self, name: FindingName) -> float:
-        """The probability from which on a finding is called present."""
-        return self.thresholds.get(name, self.default_threshold)
+
+def score(engine: Engine, images: Sequence[tuple[Image, ...]], asked: Asked) -> list[Scores]:
+    """The likelihood of the first answer against the second, for every question of every study.
+
+    All questions go to the engine in one call, so that it encodes images and context once. No
+    questions, no likelihoods; an engine without any raises ``no_probability``.
+    """
+    questions = [
+        Question(q, asked.answers, asked.by)
+        for q in (*asked.findings.values(), *asked.sides.values())
+    ]
+    if not questions or not images:
+        return [Scores()] * len(images)
+    many = len(asked.findings)
+    return [
+        Scores(
+            dict(zip(asked.findings, present[:many], strict=True)),
+            dict(zip(asked.sides, present[many:], strict=True)),
+        )
+        for chosen in engine.choose(images, asked.context, questions)
+        for present in [[float(p) for p in chosen[:, 0]]]
+    ]
 
 
 def judge_findings(
     draft: Draft,
     said: list[Finding],
-    likelihoods: dict[FindingName, float],
+    likelihoods: Mapping[FindingName, float],
     calibration: Calibration,
     view: int = 0,
+    sides: Mapping[Side, float] | None = None,
 ) -> tuple[list[Finding], list[Code]]:
     """Findings of one study, and flags.
 
     ``said``: what the labeler reads in the draft. ``likelihoods``: of "present" for each finding
     that was asked for; a finding only in the text keeps its status and has no probability.
+    ``sides``: of a fracture on a side; an occurrence without a place of its own has its side's.
     """
     located = _with_boxes(said, draft, calibration, view)
     spoken = {f.name: f for f in located}
@@ -70,15 +92,16 @@ def judge_findings(
     findings, flags = [], []
     for name, likelihood in likelihoods.items():
         p = calibration.probability(name, likelihood)
-        present = p >= calibration.threshold(name)
-        status = Status.PRESENT if present else Status.ABSENT
+        status = calibration.status(name, p)
         words = spoken.pop(name, None)
         # silence is an absence: a text that leaves out what is likely disagrees too
         if (words.status if words else Status.ABSENT) is not status:
             flags.append(Code.TEXT_DISAGREES)
-        instances = words.instances if present and words else []
-        if present and not instances:
+        instances = words.instances if status is not Status.ABSENT and words else []
+        if status is Status.PRESENT and not instances:
             instances = _best_place(name, draft, calibration, view)
+        if name is FindingName.FRACTURE:
+            _say_sides(instances, sides or {}, calibration)
         findings.append(Finding(name=name, status=status, probability=p, instances=instances))
     # a parent said only through its child stands or falls with the child's probability
     findings += [f for f in spoken.values() if f.name not in asked_parents]
@@ -118,3 +141,12 @@ def _best_place(
             box=Box(view=view, xyxy=best.box), probability=_place_probability(best, calibration)
         )
     ]
+
+
+def _say_sides(
+    instances: list[Instance], sides: Mapping[Side, float], calibration: Calibration
+) -> None:
+    for instance in instances:
+        side = instance.side
+        if instance.probability is None and side is not None and side in sides:
+            instance.probability = calibration.side(side, sides[side])
