@@ -30,7 +30,8 @@ class Card(Record):
 
     ``prompts``: per language. ``questions``: per finding, put after ``question_context``;
     ``answers``: present, absent. ``domain``: "phantom" where the weights know only phantoms,
-    "chest" otherwise. ``min_age``: in years; younger patients abstain.
+    "chest" otherwise. ``min_age``: in years; younger patients abstain. ``chat``: who answers
+    questions on a study, rules from its "findings" or the "model" itself.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Card(Record):
     domain: str = Field(default="chest", pattern="^(phantom|chest)$")
     min_age: Annotated[int, Field(ge=0, le=130)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1)] = 224
+    chat: str = Field(default="findings", pattern="^(findings|model)$")
     calibration: Calibration = Field(default_factory=Calibration)
 
 
