@@ -135,6 +135,7 @@ class Code(StrEnum):
     TOO_MANY_PARTS = "too_many_parts"
     REQUEST_TOO_SLOW = "request_too_slow"
     REQUEST_INVALID = "request_invalid"
+    MODEL_UNKNOWN = "model_unknown"
     ADDRESS_REFUSED = "address_refused"
     KEYS_NEEDED = "keys_needed"
     ADDRESS_UNAVAILABLE = "address_unavailable"
@@ -427,6 +428,7 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     Code.TOO_MANY_PARTS: ("the request has too many parts", "请求的部分过多"),
     Code.REQUEST_TOO_SLOW: ("the request took too long to arrive", "请求传输超时"),
     Code.REQUEST_INVALID: ("the request cannot be understood", "请求无法解析"),
+    Code.MODEL_UNKNOWN: ("no such model is served here", "此服务没有该模型"),
     Code.ADDRESS_REFUSED: (
         "the image's address is not one this server may open",
         "服务器不得打开该图像地址",

@@ -25,6 +25,7 @@ from hilum.cli.phantom import phantom
 from hilum.cli.prepare import prepare
 from hilum.cli.read import read
 from hilum.cli.schema import schema
+from hilum.cli.serve import keys, serve
 from hilum.cli.translate import translate
 from hilum.codes import Code, HilumError
 
@@ -43,9 +44,10 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, label, audit, translate, phantom, prepare, schema):
+for verb in (read, label, audit, translate, phantom, prepare, serve, schema):
     verbs.command()(verb)
 verbs.add_typer(models)
+verbs.add_typer(keys, name="keys")
 
 
 def _version(wanted: bool) -> None:

@@ -81,6 +81,7 @@ NAMED: dict[FindingName, str] = {
 
 PHRASES: dict[Language, dict[str, str]] = {
     "en": {
+        "no_film": "Send a chest film with your question: I answer only about a film.",
         "not_read": "This film was not read: {reasons}. Nothing is said of it, neither that it is"
         " normal nor that it is not.",
         "cannot": "I cannot answer that. I answer only from the findings of this film: what is"
@@ -121,6 +122,7 @@ PHRASES: dict[Language, dict[str, str]] = {
         "stop": ".",
     },
     "zh": {
+        "no_film": "请随问题附上一张胸片，我只能就胸片作答。",
         "not_read": "此片未阅：{reasons}。未作任何判断，既不表示正常，也不表示异常。",
         "cannot": "这个问题我无法回答。我只能依据此片的征象回答：看到了什么、有没有某种征象、"
         "在哪里、哪一侧、有多大把握、用通俗的话解释，以及一般需要注意什么。",

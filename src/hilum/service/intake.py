@@ -1,4 +1,4 @@
-"""From files that arrived to films that belong together, before anything is kept.
+"""From files that arrived to films that belong together, and from kept films to a Study.
 
 Every header is parsed in a child process. Of a film only hashes are carried on.
 """
@@ -14,10 +14,11 @@ from threading import Lock
 
 from hilum import imaging
 from hilum.codes import Code, HilumError
-from hilum.imaging import children
+from hilum.imaging import StudyFiles, children
 from hilum.imaging.source import Kind, open_source, sniff
 from hilum.service.files import Films, Incoming
 from hilum.service.settings import Limits
+from hilum.study import Context, Study
 
 _INSTANCE, _STUDY = "00080018", "0020000D"
 _unpacking = Lock()  # one archive at a time: a member is held in memory
@@ -82,6 +83,23 @@ def sort_in(
         out.drop()
         out.groups = []
     return out
+
+
+def load(films: Films, name: str, hashes: list[str], context: Context) -> Study:
+    """A study's views, under names that tell nothing, and its context.
+
+    What the caller said of age and sex counts before what the header says.
+    """
+    paths = tuple(films.path(sha256) for sha256 in hashes)
+    try:
+        study = imaging.load(StudyFiles(name, paths))
+    except HilumError as error:
+        raise HilumError(error.code, "", error.detail) from None
+    for number, view in enumerate(study.views):
+        view.path = f"{name}/{number}"
+    said = context.model_dump(exclude_none=True, exclude_defaults=True)
+    study.context = study.context.model_copy(update=said)
+    return study
 
 
 def _films(file: Incoming, store: Films, limits: Limits) -> list[tuple[Film, str]]:

@@ -206,10 +206,11 @@ def recover(db: Database) -> int:
     return sum(_return(db, (jobs.c.worker == name), jobs.c.strikes) for name in gone)
 
 
-def retry(db: Database, study: str) -> int:
-    """Queue what failed or was set aside once more."""
+def retry(db: Database, study: str, language: Language) -> int:
+    """Queue a job that failed or was set aside once more."""
+    ended = jobs.c.state.in_((FAILED, QUARANTINED))
     with db.write() as connection:
-        again = (jobs.c.study == study) & jobs.c.state.in_((FAILED, QUARANTINED))
+        again = (jobs.c.study == study) & (jobs.c.language == language) & ended
         return connection.execute(
             update(jobs)
             .where(again)

@@ -24,7 +24,6 @@ class Limits(BaseModel):
     """File parts of one upload."""
     members: int = 500
     """Films in one archive."""
-    fields: int = 16
     field_bytes: int = 64 << 10
     unpacked_bytes: int = 1024 * MIB
     """What the members of one archive may hold together."""

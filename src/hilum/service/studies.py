@@ -6,15 +6,16 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 
 from hilum.codes import Code, HilumError
-from hilum.report import LANGUAGES, Language
+from hilum.report import Language
 from hilum.service import jobs as queue
+from hilum.service import journal
 from hilum.service.files import Films
 from hilum.service.intake import Film
 from hilum.service.settings import Limits
@@ -36,7 +37,7 @@ class Order:
 
     language: Language
     priority: Priority = Priority.ROUTINE
-    context: Context = Context()  # noqa: RUF009  never changed
+    context: Context = field(default_factory=Context)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Admitted:
 
 
 def admit(
-    db: Database, store: Films, films: Sequence[Film], order: Order, limits: Limits
+    db: Database, store: Films, films: Sequence[Film], order: Order, limits: Limits, who: str
 ) -> Admitted:
     """Keep a study and queue its job, or find it again.
 
@@ -74,6 +75,7 @@ def admit(
         if new and queue.counts(connection)[queue.QUEUED] > limits.queue:
             raise HilumError(Code.QUEUE_FULL, "", f"{limits.queue} are waiting")
         state = queue.states(connection, [(study, order.language)])[study, order.language]
+        journal.note(connection, who, "study_sent", study, "new" if new else "known")
     return Admitted(study, state, known=not new)
 
 
@@ -222,15 +224,18 @@ def show(db: Database, study: str, language: Language | None = None) -> dict[str
     }
 
 
-def again_in(db: Database, study: str, language: Language, limits: Limits) -> str:
-    """Queue a study in another language; the state of that job. Raises ``study_unknown``."""
+def again_in(db: Database, study: str, language: Language, limits: Limits) -> tuple[str, bool]:
+    """Queue a study in another language: that job's state, and whether it was there before.
+
+    Raises ``study_unknown`` or ``queue_full``.
+    """
     with db.write(alone=True) as connection:
         if connection.scalar(select(studies.c.id).where(studies.c.id == study)) is None:
             raise HilumError(Code.STUDY_UNKNOWN)
         new = queue.enqueue(connection, study, language)
         if new and queue.counts(connection)[queue.QUEUED] > limits.queue:
             raise HilumError(Code.QUEUE_FULL, "", f"{limits.queue} are waiting")
-        return queue.states(connection, [(study, language)])[study, language]
+        return queue.states(connection, [(study, language)])[study, language], not new
 
 
 def films_of(db: Database, study: str) -> tuple[list[str], Context]:
@@ -248,11 +253,12 @@ def films_of(db: Database, study: str) -> tuple[list[str], Context]:
     return list(found), Context.model_validate_json(context)
 
 
-def remove(db: Database, store: Films, study: str) -> None:
+def remove(db: Database, store: Films, study: str, who: str) -> None:
     """Delete a study, its job and report, and the films no other study has."""
     with db.write(alone=True) as connection:
         if not connection.execute(delete(studies).where(studies.c.id == study)).rowcount:
             raise HilumError(Code.STUDY_UNKNOWN)
+        journal.note(connection, who, "study_deleted", study)
         _remove_unseen(connection, store)
 
 
@@ -264,6 +270,8 @@ def forget_older(db: Database, store: Films, than: float) -> list[str]:
         gone = list(connection.scalars(select(studies.c.id).where(old).limit(500)))
         if gone:
             connection.execute(delete(studies).where(studies.c.id.in_(gone)))
+            for study in gone:
+                journal.note(connection, "system", "study_expired", study)
             _remove_unseen(connection, store)
     return gone
 
@@ -289,8 +297,3 @@ def sweep(db: Database, store: Films) -> None:
                 select(instances.c.sha256).where(instances.c.sha256.in_(some))
             )
             store.remove(set(some).difference(known))
-
-
-def is_language(text: str) -> bool:
-    """Whether drafts are written in it."""
-    return text in LANGUAGES

@@ -20,18 +20,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TextIO
 
-from hilum import imaging
 from hilum.codes import Code, HilumError
-from hilum.imaging import StudyFiles
 from hilum.reading.chat import Turn, converse
 from hilum.reading.reader import Reader
 from hilum.report import Report
-from hilum.service import jobs, journal, studies
+from hilum.service import intake, jobs, journal, studies
 from hilum.service.files import Films
 from hilum.service.jobs import Job
 from hilum.service.settings import Settings
 from hilum.service.store import Database
-from hilum.study import Context, Study
+from hilum.study import Study
 
 TOO_LONG = 70
 """Exit status of a worker whose batch took longer than ``job_seconds``."""
@@ -62,7 +60,7 @@ class Worker:
     def run(self) -> None:
         """Work until told to stop."""
         threading.Thread(target=self._keep_leases, daemon=True).start()
-        self.tell({"ready": self.name})
+        self.tell({"ready": self.name, "card": self.reader.card.model_dump(mode="json")})
         try:
             while not self.stopping.is_set():
                 self._converse_all()
@@ -116,7 +114,7 @@ class Worker:
     def study(self, name: str) -> Study:
         """A study's films, with the context that was given with them."""
         hashes, context = studies.films_of(self.db, name)
-        return load(self.films, name, hashes, context)
+        return intake.load(self.films, name, hashes, context)
 
     def _finish(self, job: Job, outcome: Report | HilumError, seconds: float) -> None:
         """Keep the outcome; on a full disk, again until there is room or it is time to leave."""
@@ -201,23 +199,6 @@ class Worker:
                 self.messages.put(message)
         self.stopping.set()
         self.messages.put({})
-
-
-def load(films: Films, name: str, hashes: list[str], context: Context) -> Study:
-    """A study's views, under names that tell nothing, and its context.
-
-    What the caller said of age and sex counts before what the header says.
-    """
-    paths = tuple(films.path(sha256) for sha256 in hashes)
-    try:
-        study = imaging.load(StudyFiles(name, paths))
-    except HilumError as error:
-        raise HilumError(error.code, "", error.detail) from None
-    for number, view in enumerate(study.views):
-        view.path = f"{name}/{number}"
-    said = context.model_dump(exclude_none=True, exclude_defaults=True)
-    study.context = study.context.model_copy(update=said)
-    return study
 
 
 def _failure(error: Exception) -> HilumError:

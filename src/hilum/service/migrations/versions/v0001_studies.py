@@ -33,14 +33,18 @@ def upgrade() -> None:
     op.create_index("instances_sha256", "instances", ["sha256"])
     op.create_table(
         "views",
-        sa.Column("study", sa.ForeignKey(_STUDY, ondelete="CASCADE"), primary_key=True),
+        sa.Column(
+            "study", sa.String(16), sa.ForeignKey(_STUDY, ondelete="CASCADE"), primary_key=True
+        ),
         sa.Column("number", sa.Integer, primary_key=True),
-        sa.Column("instance", sa.ForeignKey("instances.key"), nullable=False),
+        sa.Column("instance", sa.String(64), sa.ForeignKey("instances.key"), nullable=False),
     )
     op.create_index("ix_views_instance", "views", ["instance"])
     op.create_table(
         "jobs",
-        sa.Column("study", sa.ForeignKey(_STUDY, ondelete="CASCADE"), primary_key=True),
+        sa.Column(
+            "study", sa.String(16), sa.ForeignKey(_STUDY, ondelete="CASCADE"), primary_key=True
+        ),
         sa.Column("language", sa.String(2), primary_key=True),
         sa.Column("state", sa.String(12), nullable=False),
         sa.Column("created", sa.Float, nullable=False),
@@ -56,7 +60,9 @@ def upgrade() -> None:
     op.create_index("jobs_queue", "jobs", ["state", "created"])
     op.create_table(
         "reports",
-        sa.Column("study", sa.ForeignKey(_STUDY, ondelete="CASCADE"), primary_key=True),
+        sa.Column(
+            "study", sa.String(16), sa.ForeignKey(_STUDY, ondelete="CASCADE"), primary_key=True
+        ),
         sa.Column("language", sa.String(2), primary_key=True),
         sa.Column("created", sa.Float, nullable=False),
         sa.Column("verdict", sa.String(8), nullable=False),
