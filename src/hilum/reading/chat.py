@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hilum.engines import Request, Sampling
 from hilum.findings import FINDINGS, Finding, FindingName, Record, Side, Status
 from hilum.language import label, template
 from hilum.language.words import language_of
 from hilum.reading.phrases import CUES, LAY, NAMED, PHRASES, WATCH, Intent
-from hilum.reading.reader import Reader
 from hilum.report import NOTICE, Language, Report
 from hilum.study import Study
+
+if TYPE_CHECKING:
+    from hilum.reading.reader import Reader
 
 
 class Turn(Record):

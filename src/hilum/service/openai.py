@@ -216,12 +216,11 @@ class _Talk:
             Turn(role="system" if m.role == "developer" else m.role, text=m.text)
             for m in self.asked.messages
         ]
-        card = self.hall.supervisor.card
         if self.report is None:
             asked = next((t.text for t in reversed(turns) if t.role == "user"), "")
             for piece in pieces(PHRASES[language_of(asked)]["no_film"]):
                 yield piece
-        elif card is not None and card.chat == "model" and not self.report.abstained:
+        elif self.hall.supervisor.chat == "model" and not self.report.abstained:
             async for piece in self._of_model(turns):
                 yield piece
         else:
@@ -353,8 +352,7 @@ async def _read(study: str, hall: Service) -> dict[str, Any]:
 
 
 def _names(hall: Service) -> list[str]:
-    card = hall.supervisor.card
-    return list(dict.fromkeys([*([card.name] if card else []), ALIAS]))
+    return list(dict.fromkeys(filter(None, [hall.supervisor.reader, ALIAS])))
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -291,7 +291,7 @@ async def analyze_fracture(request: Request, hall: Hall, caller: Writes) -> Resp
 
 
 def _analysis(study: str, shown: dict[str, Any], hall: Service) -> shapes.Analysis:
-    name = hall.supervisor.card.name if hall.supervisor.card else hall.settings.reader
+    name = hall.supervisor.reader or "hilum"
     if not shown["report"]:
         return shapes.Analysis(
             status="pending", fracture_description=None, model_version=name, study_id=study

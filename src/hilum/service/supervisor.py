@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from hilum.codes import Code, HilumError
-from hilum.reading.reader import Card
 from hilum.service import jobs, journal
 from hilum.service.settings import Settings
 from hilum.service.store import Database
@@ -68,7 +67,7 @@ class Supervisor:
     def __init__(self, settings: Settings, db: Database, listener: Listener) -> None:
         self.settings, self.db, self.listener = settings, db, listener
         self.deaths = 0
-        self.card: Card | None = None
+        self.reader, self.chat = "", "findings"  # as its card says, once a worker is ready
         self.refused: HilumError | None = None
         self._hands: list[Hand] = []
         self._lock, self._stopping = threading.Lock(), threading.Event()
@@ -162,7 +161,7 @@ class Supervisor:
                 continue
             if "ready" in message:
                 hand.name = message["ready"]
-                self.card = Card.model_validate(message["card"])
+                self.reader, self.chat = message["reader"], message["chat"]
                 self.refused = None
                 journal.log("worker_ready", worker=hand.name)
             elif "refused" in message:

@@ -60,7 +60,8 @@ class Worker:
     def run(self) -> None:
         """Work until told to stop."""
         threading.Thread(target=self._keep_leases, daemon=True).start()
-        self.tell({"ready": self.name, "card": self.reader.card.model_dump(mode="json")})
+        card = self.reader.card
+        self.tell({"ready": self.name, "reader": card.name, "chat": card.chat})
         try:
             while not self.stopping.is_set():
                 self._converse_all()
