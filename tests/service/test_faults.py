@@ -94,7 +94,7 @@ def test_a_film_that_kills_workers_is_set_aside_after_two_tries_and_spoils_no_ot
 
 
 def test_a_film_that_hangs_a_worker_is_set_aside_too(start: Start) -> None:
-    server = start(job_seconds=1.5, lease_seconds=1.5)
+    server = start(job_seconds=8, lease_seconds=3)
     server.worker()
     (name,) = ids(server.send(film(HANG)))
     (row,) = server.ended(1)

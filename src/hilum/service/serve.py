@@ -77,6 +77,7 @@ def _listen(settings: Settings) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(2048)  # who comes while the workers start is answered, not refused
     except OSError as error:
         place = f"{settings.host}:{settings.port}"
         reason = os.strerror(error.errno or 0).lower() if error.errno else type(error).__name__

@@ -1,0 +1,98 @@
+"""The OpenAPI document says what the service does: schemathesis sends what it allows and more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from hilum.service.app import create
+from hilum.service.settings import Limits, Settings
+from tests.service import fakes
+from tests.service.conftest import Desk
+
+CHECKS = (
+    schemathesis.checks.not_a_server_error,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("openapi")
+    chosen = Settings(
+        data=folder / "data",
+        workers=0,
+        names=("localhost",),
+        worker_command=fakes.COMMAND,
+        limits=Limits(min_free_bytes=0, wait_seconds=0.01, requests_per_minute=10**6),
+    )
+    made = Desk(chosen)
+    with made.http:
+        made.id(fakes.film())
+        made.work()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def document(desk: Desk) -> Any:
+    return schemathesis.openapi.from_dict(desk.http.get("/openapi.json").json())
+
+
+schema = schemathesis.pytest.from_fixture("document")
+
+
+@schema.parametrize()
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_path_does_what_it_says(case: Any, desk: Desk) -> None:
+    arguments = case.as_transport_kwargs(base_url="http://127.0.0.1")
+    arguments.pop("cookies", None)
+    arguments.pop("timeout", None)
+    answer = desk.http.request(**arguments)
+    assert answer.status_code < 500 or answer.status_code in (503, 507), answer.text
+    known = case.operation.definition.raw["responses"]
+    assert str(answer.status_code) in known or f"{answer.status_code // 100}XX" in known
+    if answer.status_code >= 400:
+        assert set(answer.json()["error"]) >= {"code", "message", "message_zh", "type", "param"}
+
+
+def test_the_document_has_examples_and_errors(desk: Desk) -> None:
+    document = desk.http.get("/openapi.json").json()
+    assert document["info"]["title"] == "Hilum"
+    upload = document["paths"]["/v1/studies"]["post"]["requestBody"]["content"]
+    assert upload["multipart/form-data"]["example"]["priority"] == "urgent"
+    chat = document["components"]["schemas"]["Asked"]
+    assert chat["example"]["messages"][0]["role"] == "user"
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation.get("summary"), (path, method)
+            assert operation.get("description"), (path, method)
+            if path not in ("/healthz", "/readyz"):
+                assert "4XX" in operation["responses"], (path, method)
+
+
+def test_create_refuses_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    from hilum.codes import HilumError
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HilumError) as error:
+        create(Settings(data=tmp_path / "file" / "data"))
+    assert error.value.code == "output_unwritable"
