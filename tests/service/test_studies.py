@@ -151,13 +151,13 @@ def test_what_is_no_film_is_refused_by_its_code(
     desk: Desk, content: bytes, status: int, named: str
 ) -> None:
     answer = desk.send(content)
-    assert code(answer) in named.split("|") or answer.status_code == 202
     if answer.status_code == 202:  # its header can be read, its pixels cannot
         desk.work()
         (row,) = desk.http.get("/v1/studies").json()["studies"]
         assert row["state"] == "failed"
         assert row["error"] in named.split("|")
     else:
+        assert code(answer) in named.split("|")
         assert answer.status_code in (status, 400)
 
 
@@ -270,7 +270,7 @@ def test_a_study_is_read_in_the_language_asked_for_and_in_another_too(desk: Desk
     assert (answer.status_code, answer.json()["known"]) == (202, False)
     desk.work()
     shown = desk.http.get(path, params={"language": "en"}).json()
-    assert "fracture" in shown["report"]["text"]
+    assert "Fracture" in shown["report"]["text"]
     assert sorted(shown["languages"]) == ["en", "zh"]
     again = desk.http.post(f"{path}/jobs", json={"language": "en"})
     assert again.json()["known"] is True

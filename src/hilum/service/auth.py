@@ -125,15 +125,18 @@ class Doorkeeper:
     def remembered(self, header: str) -> Caller | None:
         """The caller, where no question to the database is needed."""
         now = time.monotonic()
-        if not header and self._open and self._keyless and now < self._asked:
+        if self._open and self._keyless and now < self._asked:
             return LOCAL
         until, caller = self._known.get(_fingerprint(header), (0.0, LOCAL))
         return caller if now < until else None
 
     def admit(self, header: str) -> Caller:
-        """The caller that an Authorization header names. Raises ``key_refused``."""
+        """The caller that an Authorization header names. Raises ``key_refused``.
+
+        Where no keys are needed the header is not looked at: OpenAI's client always sends one.
+        """
         now = time.monotonic()
-        if self._open and not header:
+        if self._open:
             self._keyless = not any_ever(self._db)
             self._asked = now + REMEMBERED_SECONDS
             if self._keyless:
