@@ -68,8 +68,9 @@ def test_what_cannot_be_served_is_one_line(
 ) -> None:
     data = [] if "--data" in arguments else ["--data", str(tmp_path / "data")]
     assert main.run(["serve", *data, *arguments]) == status
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    *log, line = capsys.readouterr().err.strip().splitlines()
     assert line.endswith(f"[{code}]")
+    assert all(one.startswith("{") for one in log)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])

@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -52,6 +52,8 @@ class Service:
         self.doorkeeper = auth.Doorkeeper(self.db, open_to_all=settings.local)
         self.supervisor = Supervisor(settings, self.db, self._on_message)
         self.draining = False
+        self.failed: HilumError | None = None
+        self.give_up: Callable[[], None] = lambda: None
         self.pictures = anyio.CapacityLimiter(settings.limits.pictures)
         self._waiting: dict[tuple[str, str], set[asyncio.Event]] = {}
         self._chats: dict[str, asyncio.Queue[Message]] = {}
@@ -134,9 +136,16 @@ class Service:
             journal.log("job", study=study, state=message["state"])
         elif "chat" in message and message["chat"] in self._chats:
             self._chats[message["chat"]].put_nowait(message)
+        elif "refused" in message and not self.supervisor.reader:
+            self.end(HilumError(Code(message["refused"]), "", message["detail"]))
         elif "died" in message:
             for answers in self._chats.values():
                 answers.put_nowait({"error": Code.SERVER_BUSY, "detail": "the worker stopped"})
+
+    def end(self, error: HilumError) -> None:
+        """Give up: the reader cannot be loaded, and never could."""
+        self.failed = self.failed or error
+        self.give_up()
 
     async def start(self) -> None:
         """Start the workers and what happens by the clock."""

@@ -46,7 +46,11 @@ def serve(settings: Settings) -> None:
     )
     host, port = listening.getsockname()[:2]
     journal.log("listening", host=host, port=port, keys="none" if _open(service) else "needed")
-    _Server(config, service).run([listening])
+    server = _Server(config, service)
+    service.give_up = server.leave
+    server.run([listening])
+    if service.failed is not None:
+        raise HilumError(service.failed.code, settings.reader, service.failed.detail)
 
 
 class _Server(uvicorn.Server):
@@ -62,6 +66,10 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
         self._service.drain()
+
+    def leave(self) -> None:
+        """End as if told to."""
+        self.should_exit = True
 
 
 def _open(service: Service) -> bool:

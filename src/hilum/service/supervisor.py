@@ -167,6 +167,7 @@ class Supervisor:
             elif "refused" in message:
                 self.refused = HilumError(Code(message["refused"]), "", message["detail"])
                 journal.log("worker_refused", error=message["refused"])
+                self.listener(message)
             else:
                 self.listener(message)
 
