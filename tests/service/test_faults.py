@@ -289,6 +289,26 @@ def test_a_second_request_with_slow_headers_is_cut_off_too(start: Start) -> None
             pass
 
 
+def test_one_connection_too_many_is_told_so(start: Start) -> None:
+    server = start(limits={"connections": 4}, workers=0)
+    held = [connect(server) for _ in range(4)]
+    for one in held:
+        one.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert one.recv(65536).startswith(b"HTTP/1.1 200")
+    answer = connect(server).recv(65536)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"Retry-After: " in answer
+    assert b"server_busy" in answer
+    held[0].close()
+    until(lambda: _answers(server))
+
+
+def _answers(server: Server) -> bool:
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"{server.url}/healthz", timeout=30).status_code == 200
+    return False
+
+
 def test_a_body_that_stalls_is_408(start: Start) -> None:
     server = start(limits={"idle_seconds": 1.0})
     one = connect(server)

@@ -61,16 +61,34 @@ _SMALL_BODY = 64 << 10
 """Most bytes of a body on a path that takes no films."""
 
 
+_CROWDED = b"\r\n".join(
+    (
+        b"HTTP/1.1 503 Service Unavailable",
+        b"Retry-After: 5",
+        b"Connection: close",
+        b"Content-Type: application/json",
+        b"Content-Length: %d" % len(crowded := replies.as_json(HilumError(Code.SERVER_BUSY))),
+        b"",
+        crowded,
+    )
+)
+
+
 class Protocol(H11Protocol):
     """uvicorn's, which closes connections that take too long to say what they want."""
 
     header_seconds = 10.0
+    most = 512
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give the first header its time."""
+        """Give the first header its time; one connection too many is told so."""
         super().connection_made(transport)
-        self._watch()
+        if len(self.connections) > self.most:
+            transport.write(_CROWDED)
+            transport.close()
+        else:
+            self._watch()
 
     def data_received(self, data: bytes) -> None:
         """Give each later header its time, from its first byte."""

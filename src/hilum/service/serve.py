@@ -29,7 +29,8 @@ def serve(settings: Settings) -> None:
         raise HilumError(Code.KEYS_NEEDED, settings.host, hint)
     listening = _listen(settings)
     limits = settings.limits
-    protocol = type("Protocol", (guard.Protocol,), {"header_seconds": limits.header_seconds})
+    own = {"header_seconds": limits.header_seconds, "most": limits.connections}
+    protocol = type("Protocol", (guard.Protocol,), own)
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -39,7 +40,6 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=limits.connections,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
         h11_max_incomplete_event_size=64 << 10,
