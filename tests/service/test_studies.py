@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import time
 import zipfile
 from collections.abc import Callable
@@ -17,8 +19,8 @@ from pydicom.uid import generate_uid
 
 from hilum.service import studies
 from hilum.service.store import studies as table
-from tests.service.conftest import Desk
-from tests.service.fakes import ABSTAIN, READ, film, pixels_of
+from tests.service.conftest import Desk, Server, until
+from tests.service.fakes import ABSTAIN, READ, SLEEP, film, pixels_of
 
 MakeFile = Callable[..., Path]
 OpenDesk = Callable[..., Desk]
@@ -445,3 +447,39 @@ def test_analyze_fracture_of_a_broken_film_is_its_code(open_desk: OpenDesk) -> N
     answer = desk.http.post("/analyze-fracture", files=cut)
     assert (answer.status_code, code(answer)) == (422, "file_damaged")
     assert answer.json()["error"]["study_id"]
+
+
+def test_all_of_it_on_postgresql(
+    open_desk: OpenDesk, empty_postgres: str, make_file: MakeFile
+) -> None:
+    desk = open_desk(database=empty_postgres)
+    uid = generate_uid()
+    content = make_file(pixels_of(permille=700), SOPInstanceUID=uid).read_bytes()
+    name = desk.id(content, priority="urgent")
+    assert desk.id(content) == name
+    other = make_file(pixels_of(seed=2), SOPInstanceUID=uid).read_bytes()
+    assert code(desk.send(other)) == "instance_conflict"
+    refused = desk.id(film(ABSTAIN))
+    desk.work()
+    rows = desk.http.get("/v1/studies").json()["studies"]
+    assert [row["id"] for row in rows] == [name, refused]
+    assert rows[0]["fracture_probability"] == 0.7
+    assert desk.http.get(f"/v1/studies/{name}/pixels").status_code == 200
+    assert desk.http.delete(f"/v1/studies/{name}").status_code == 204
+    assert len(films_in(desk)) == 1
+    desk.service.forget()
+    assert [e["action"] for e in desk.http.get("/v1/audit").json()][-1] == "study_deleted"
+    assert not list(desk.service.data.glob("hilum.db*"))
+
+
+def test_a_server_on_postgresql_survives_a_killed_worker(
+    start: Callable[..., Server], empty_postgres: str
+) -> None:
+    server = start(database=empty_postgres)
+    worker = server.worker()
+    name = server.send(film(SLEEP, tenths=15)).json()["studies"][0]["id"]
+    until(server.tried)
+    os.kill(worker, signal.SIGKILL)
+    (row,) = server.ended(1)
+    assert (row["id"], row["state"]) == (name, "done")
+    assert server.tried() == [name, name]

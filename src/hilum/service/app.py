@@ -219,7 +219,7 @@ def create(settings: Settings) -> tuple[Guard, Service]:
 
     Raises what the database, the folder or the settings are refused for.
     """
-    from hilum.service import openai, routes
+    from hilum.service import openai, operation, pictures, routes
 
     service = Service(settings)
 
@@ -241,8 +241,8 @@ def create(settings: Settings) -> tuple[Guard, Service]:
         license_info={"name": "Apache-2.0"},
     )
     app.state.service = service
-    app.include_router(routes.router)
-    app.include_router(openai.router)
+    for part in (routes, pictures, openai, operation):
+        app.include_router(part.router)
     app.add_exception_handler(HilumError, replies.on_error)
     app.add_exception_handler(RequestValidationError, replies.on_invalid)
     app.add_exception_handler(HTTPException, replies.on_http)

@@ -1,60 +1,28 @@
-"""The service's own paths: studies, the worklist, pictures, health."""
+"""The paths of studies: sent, listed, shown, read again, deleted; and the article's own."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
 from typing import Annotated, Any, cast
 
 import anyio.to_thread
-import numpy as np
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import JSONResponse
 
 from hilum.codes import Code, HilumError
 from hilum.findings import FindingName, Status
 from hilum.language import canonical_fracture
 from hilum.report import LANGUAGES, Language, Report
-from hilum.service import examples, intake, jobs, journal, replies, shapes, studies
+from hilum.service import examples, intake, jobs, replies, shapes, studies
+from hilum.service.access import ERRORS, Admin, Hall, Reads, Writes
 from hilum.service.app import Service
-from hilum.service.auth import Caller, Scope
+from hilum.service.auth import Caller
 from hilum.service.files import Incoming
 from hilum.service.shapes import StudyId
 from hilum.service.studies import Admitted, Order, Priority
 from hilum.service.upload import Upload, receive
-from hilum.study import Study
 
-_bearer = HTTPBearer(auto_error=False, description="A key made by `hilum keys add`")
-ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": shapes.ErrorBody, "description": "Refused, with a code"},
-    "5XX": {"model": shapes.ErrorBody, "description": "Not now, with a code"},
-}
 router = APIRouter(responses=ERRORS)
 _FIELDS = frozenset({"context", "priority", "language", "together"})
-
-
-def service_of(request: Request) -> Service:
-    """What every request shares."""
-    return cast(Service, request.app.state.service)
-
-
-def need(scope: Scope) -> Callable[..., Caller]:
-    """A dependency: the caller, who must have a scope."""
-
-    def caller(request: Request, _: Annotated[object, Depends(_bearer)]) -> Caller:
-        found = cast(Caller, request.state.caller)
-        if not found.may(scope):
-            raise HilumError(Code.SCOPE_MISSING, "", f"it needs {scope}")
-        return found
-
-    return caller
-
-
-Hall = Annotated[Service, Depends(service_of)]
-Reads = Annotated[Caller, Depends(need(Scope.READ))]
-Writes = Annotated[Caller, Depends(need(Scope.WRITE))]
-Admin = Annotated[Caller, Depends(need(Scope.ADMIN))]
 
 
 @router.post(
@@ -194,75 +162,6 @@ def delete_study(hall: Hall, caller: Admin, study: StudyId) -> None:
     studies.remove(hall.db, hall.films, study, caller.id)
 
 
-@router.get(
-    "/v1/studies/{study}/overlay.png",
-    response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "The picture"}},
-    tags=["pictures"],
-)
-async def get_overlay(
-    hall: Hall,
-    caller: Reads,
-    study: StudyId,
-    view: Annotated[int, Query(ge=0, le=1000)] = 0,
-    language: Language | None = None,
-) -> Response:
-    """The whole film with its boxes, and the draft beside it."""
-    content = await anyio.to_thread.run_sync(
-        _overlay, hall, study, view, language, limiter=hall.pictures
-    )
-    await anyio.to_thread.run_sync(hall.note, caller.id, "overlay_shown", study)
-    return Response(content, media_type="image/png")
-
-
-def _overlay(hall: Service, study: str, view: int, language: Language | None) -> bytes:
-    from hilum.reading import overlay
-
-    shown = studies.show(hall.db, study, language)
-    if not shown["report"]:
-        raise HilumError(Code.NOT_READ_YET, "", f"its state is {shown['state']}")
-    report = Report.model_validate(shown["report"])
-    picture = io.BytesIO()
-    overlay.draw(report, _loaded(hall, study, view), view).save(picture, "PNG", compress_level=1)
-    return picture.getvalue()
-
-
-@router.get(
-    "/v1/studies/{study}/pixels",
-    response_class=Response,
-    responses={200: {"content": {"application/x-npy": {}}, "description": "The array"}},
-    tags=["pictures"],
-)
-async def get_pixels(
-    hall: Hall, caller: Reads, study: StudyId, view: Annotated[int, Query(ge=0, le=1000)] = 0
-) -> Response:
-    """The grey levels at full bit depth, after the Modality LUT, as a NumPy file (.npy).
-
-    uint16 or float32, rows by columns. The header `Hilum-View` is JSON: position, mm_per_pixel,
-    inverted, and the windows to choose from.
-    """
-    content, about = await anyio.to_thread.run_sync(
-        _pixels, hall, study, view, limiter=hall.pictures
-    )
-    await anyio.to_thread.run_sync(hall.note, caller.id, "pixels_shown", study)
-    return Response(content, media_type="application/x-npy", headers={"Hilum-View": about})
-
-
-def _pixels(hall: Service, study: str, view: int) -> tuple[bytes, str]:
-    film = _loaded(hall, study, view).views[view]
-    array = io.BytesIO()
-    np.save(array, film.pixels, allow_pickle=False)
-    return array.getvalue(), shapes.ViewHeader.of(film).model_dump_json()
-
-
-def _loaded(hall: Service, study: str, view: int) -> Study:
-    hashes, context = studies.films_of(hall.db, study)
-    loaded = intake.load(hall.films, study, hashes, context)
-    if view >= len(loaded.views):
-        raise HilumError(Code.REQUEST_INVALID, "", f"view: 0 to {len(loaded.views) - 1}")
-    return loaded
-
-
 @router.post(
     "/analyze-fracture",
     response_model=shapes.Analysis,
@@ -318,42 +217,3 @@ def _analysis(study: str, shown: dict[str, Any], hall: Service) -> shapes.Analys
         findings=report.findings,
         **common,
     )
-
-
-@router.get("/v1/audit", response_model=list[shapes.AuditEntry], tags=["operation"])
-def get_audit(
-    hall: Hall,
-    _: Admin,
-    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-) -> list[dict[str, Any]]:
-    """The audit log after a line's number, oldest first."""
-    return journal.entries(hall.db, after, limit)
-
-
-@router.get("/healthz", tags=["operation"])
-async def healthz() -> dict[str, str]:
-    """The process answers."""
-    return {"status": "ok"}
-
-
-@router.get(
-    "/readyz",
-    tags=["operation"],
-    responses={503: {"model": dict[str, bool], "description": "Which of them does not hold"}},
-)
-def readyz(hall: Hall) -> JSONResponse:
-    """Studies can be taken and read: database, disk, workers, queue, and not shutting down."""
-    checks = hall.ready()
-    return JSONResponse(checks, 200 if all(checks.values()) else 503)
-
-
-@router.get(
-    "/metrics",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "For Prometheus"}},
-    tags=["operation"],
-)
-def metrics(hall: Hall, _: Reads) -> Response:
-    """Counters in Prometheus's text format."""
-    return Response(hall.scrape(), media_type="text/plain; version=0.0.4")

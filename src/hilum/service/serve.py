@@ -10,8 +10,9 @@ from types import FrameType
 import uvicorn
 
 from hilum.codes import Code, HilumError
-from hilum.service import auth, guard, journal
+from hilum.service import auth, journal
 from hilum.service.app import Service, create
+from hilum.service.protocol import Protocol
 from hilum.service.settings import Settings
 
 
@@ -30,7 +31,7 @@ def serve(settings: Settings) -> None:
     listening = _listen(settings)
     limits = settings.limits
     own = {"header_seconds": limits.header_seconds, "most": limits.connections}
-    protocol = type("Protocol", (guard.Protocol,), own)
+    protocol = type("Protocol", (Protocol,), own)
     config = uvicorn.Config(
         app,
         http=protocol,

@@ -121,6 +121,7 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 journal.log("worker_killed", worker=hand.name)
                 hand.process.kill()
+                hand.process.wait()
         for thread in self._threads:
             thread.join(5)
         for hand in hands:
