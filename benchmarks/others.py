@@ -127,19 +127,27 @@ class BatchedEngine:
         raise HilumError(Code.NO_PROBABILITY, "batched")
 
 
-def worker(tokens: int) -> int:
-    """A worker of hilum serve with that engine."""
+def worker(tokens: int, load: bool) -> int:
+    """A worker of hilum serve with that engine, or with the one that a folder is loaded by."""
     from hilum.reading.reader import Card, Reader
     from hilum.service.worker import main as work
 
     prompts: Any = {"en": PROMPT, "zh": PROMPT}
-    card = Card(name="batched", architecture="qwen2.5-vl", licence="none", prompts=prompts)
-    return work(lambda folder: Reader(card, BatchedEngine(folder, tokens)))
+
+    def reader(folder: str) -> Reader:
+        if load:
+            loaded = Reader.load(folder)
+            changes = {"max_new_tokens": tokens, "prompts": prompts, "questions": {}}
+            return Reader(loaded.card.model_copy(update=changes), loaded.engine)
+        card = Card(name="batched", architecture="qwen2.5-vl", licence="none", prompts=prompts)
+        return Reader(card, BatchedEngine(folder, tokens))
+
+    return work(reader)
 
 
 def main() -> int:
     if sys.argv[1] == "worker":
-        return worker(int(sys.argv[2]))
+        return worker(int(sys.argv[2]), "load" in sys.argv)
     import uvicorn
 
     make = {"seed": seed, "batched": batched}[sys.argv[1]]

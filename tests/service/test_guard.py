@@ -287,6 +287,7 @@ def test_a_full_queue_is_503_and_keeps_nothing(open_desk: OpenDesk) -> None:
     assert (answer.status_code, code(answer)) == (503, "queue_full")
     assert int(answer.headers["retry-after"]) >= 1
     assert desk.http.get("/v1/studies").json()["total"] == 2
+    assert len([p for p in (desk.service.data / "films").rglob("*") if p.is_file()]) == 2
     assert desk.send(film(seed=1)).status_code == 200  # what is kept already takes no room
     desk.work()
     assert desk.send(film(seed=3)).status_code == 202

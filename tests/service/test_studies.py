@@ -99,6 +99,16 @@ def test_a_conflict_beside_a_good_film_refuses_only_itself(desk: Desk, make_file
     assert (refused["error"]["code"], refused["error"]["file"]) == ("instance_conflict", 0)
 
 
+def test_one_request_with_both_is_a_conflict_too(desk: Desk, make_file: MakeFile) -> None:
+    uids = {"SOPInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid()}
+    both = [make_file(pixels_of(seed=k), **uids).read_bytes() for k in range(2)]
+    answer = desk.send(*both)
+    assert (answer.status_code, code(answer)) == (409, "instance_conflict")
+    assert films_in(desk) == []
+    assert desk.send(both[0], both[0]).json()["studies"][0]["files"] == 2  # sent twice, kept once
+    assert len(films_in(desk)) == 1
+
+
 def test_films_of_one_study_uid_are_one_study(desk: Desk, make_file: MakeFile) -> None:
     uid = generate_uid()
     both = [make_file(pixels_of(seed=k), StudyInstanceUID=uid).read_bytes() for k in range(2)]

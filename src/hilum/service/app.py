@@ -55,6 +55,7 @@ class Service:
         self.failed: HilumError | None = None
         self.give_up: Callable[[], None] = lambda: None
         self.pictures = anyio.CapacityLimiter(settings.limits.pictures)
+        self.intake = anyio.CapacityLimiter(settings.limits.intake)
         self._waiting: dict[tuple[str, str], set[asyncio.Event]] = {}
         self._chats: dict[str, asyncio.Queue[Message]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -193,7 +194,7 @@ class Service:
         """What must hold for studies to be taken and read, each true or false."""
         try:
             with self.db.read() as connection:
-                waiting = jobs.counts(connection)[jobs.QUEUED]
+                waiting = jobs.waiting(connection)
             reachable = True
         except HilumError:
             waiting, reachable = 0, False

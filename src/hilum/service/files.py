@@ -116,7 +116,7 @@ class Films:
             return
         with disk():
             place.parent.mkdir(mode=0o700, exist_ok=True)
-            os.link(arrived.path, place)
+            arrived.path.replace(place)
             for folder in (place.parent, self._films):
                 _sync(folder)
 

@@ -65,20 +65,19 @@ def sort_in(
     """
     out = Sorted()
     groups: dict[str, tuple[int, list[Film]]] = {}
-    try:
-        for number, file in enumerate(arrived):
-            try:
-                films = _films(file, store, limits)
-            except HilumError as error:
-                if error.code is Code.STORAGE_FULL:
-                    raise
-                out.refused.append(Refusal(number, _nameless(error)))
-                continue
-            for film, study in films:
-                name = "" if together else study
-                groups.setdefault(name, (number, []))[1].append(film)
-    finally:
-        out.groups = list(groups.values())
+    for number, file in enumerate(arrived):
+        try:
+            films = _films(file, store, limits)
+        except HilumError as error:
+            if error.code is Code.STORAGE_FULL:
+                Sorted(list(groups.values())).drop()
+                raise
+            out.refused.append(Refusal(number, _nameless(error)))
+            continue
+        for film, study in films:
+            name = "" if together else study
+            groups.setdefault(name, (number, []))[1].append(film)
+    out.groups = list(groups.values())
     if together and out.refused:  # a view is never silently missing
         out.drop()
         out.groups = []

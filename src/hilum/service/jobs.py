@@ -81,7 +81,7 @@ def claim(db: Database, worker: str, most: int, lease: float) -> list[Job]:
     """
     now = time.time()
     with db.write() as connection:
-        waiting = connection.execute(
+        rows = connection.execute(
             select(jobs.c.study, jobs.c.language, jobs.c.attempts)
             .join(studies)
             .where(jobs.c.state == QUEUED)
@@ -89,10 +89,10 @@ def claim(db: Database, worker: str, most: int, lease: float) -> list[Job]:
             .limit(most)
             .with_for_update(skip_locked=True, of=jobs)
         ).all()
-        if not waiting:
+        if not rows:
             return []
-        first = waiting[0]
-        together = [w for w in waiting if not w.attempts and w.language == first.language]
+        first = rows[0]
+        together = [r for r in rows if not r.attempts and r.language == first.language]
         taken = [first] if first.attempts else together
         for row in taken:
             connection.execute(
@@ -255,6 +255,11 @@ def counts(connection: Connection) -> dict[str, int]:
     return dict.fromkeys(STATES, 0) | {state: int(n) for state, n in found}
 
 
+def waiting(connection: Connection) -> int:
+    """How many jobs wait; quick however many are kept."""
+    return connection.scalar(select(func.count()).where(jobs.c.state == QUEUED)) or 0
+
+
 def oldest(connection: Connection) -> float:
     """Seconds that the longest waiting job has waited."""
     since = connection.scalar(select(func.min(jobs.c.created)).where(jobs.c.state == QUEUED))
@@ -262,9 +267,10 @@ def oldest(connection: Connection) -> float:
 
 
 def states(connection: Connection, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """The state of some jobs, by study and language."""
+    """The state of some jobs, by study and language; one that is not there is left out."""
     ids = [study for study, _ in wanted]
     rows = connection.execute(
         select(jobs.c.study, jobs.c.language, jobs.c.state).where(jobs.c.study.in_(ids))
     )
-    return {(row.study, row.language): row.state for row in rows}
+    found = {(row.study, row.language): row.state for row in rows}
+    return {key: found[key] for key in wanted if key in found}

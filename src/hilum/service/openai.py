@@ -91,7 +91,7 @@ async def _study(asked: Asked, hall: Service, caller: Caller) -> str | None:
             raise refused[0].error
         return admitted[0][0].id
 
-    study = await anyio.to_thread.run_sync(keep)
+    study = await anyio.to_thread.run_sync(keep, limiter=hall.intake)
     hall.supervisor.wake()
     return study
 

@@ -43,7 +43,7 @@ async def add_studies(request: Request, hall: Hall, caller: Writes) -> Response:
     form = await receive(request, hall.films, hall.settings.limits, "files", _FIELDS)
     order, together = _order(form, hall)
     admitted, refused = await anyio.to_thread.run_sync(
-        take, hall, caller, form.files, order, together
+        take, hall, caller, form.files, order, together, limiter=hall.intake
     )
     if not admitted:
         first = refused[0]
@@ -173,7 +173,9 @@ async def analyze_fracture(request: Request, hall: Hall, caller: Writes) -> Resp
     """One film in, the fractures on it out; waits for the reading."""
     form = await receive(request, hall.films, hall.settings.limits, "file", frozenset({"language"}))
     order, _ = _order(form, hall)
-    admitted, refused = await anyio.to_thread.run_sync(take, hall, caller, form.files, order, True)
+    admitted, refused = await anyio.to_thread.run_sync(
+        take, hall, caller, form.files, order, True, limiter=hall.intake
+    )
     if not admitted:
         raise refused[0].error
     study = admitted[0][0].id

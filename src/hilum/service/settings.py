@@ -44,6 +44,8 @@ class Limits(BaseModel):
     """Requests that may wait for a job at once."""
     pictures: int = 2
     """Pictures drawn at once."""
+    intake: int = 8
+    """Uploads sorted at once; zips wait for each other, and must not keep everyone waiting."""
     min_free_bytes: int = 256 * MIB
     """Uploads are refused before the database has no room left."""
 

@@ -59,10 +59,13 @@ def admit(
     ``instance_conflict``, ``queue_full`` or ``storage_full``, and then keeps nothing.
     """
     unique = {film.key: film for film in films}
+    if any(unique[film.key].arrived.sha256 != film.arrived.sha256 for film in films):
+        raise HilumError(Code.INSTANCE_CONFLICT, "", "two files of this request")
     study = _name(unique)
     now = time.time()
     with db.write(alone=True) as connection:
         _refuse_others(connection, unique)
+        new = _make_room(connection, study, order.language, limits)
         given = select(studies.c.priority).where(studies.c.id == study)
         priority = connection.scalar(given)
         if priority is None:
@@ -71,12 +74,19 @@ def admit(
             connection.execute(
                 update(studies).where(studies.c.id == study).values(priority=order.priority)
             )
-        new = queue.enqueue(connection, study, order.language, now)
-        if new and queue.counts(connection)[queue.QUEUED] > limits.queue:
-            raise HilumError(Code.QUEUE_FULL, "", f"{limits.queue} are waiting")
+        queue.enqueue(connection, study, order.language, now)
         state = queue.states(connection, [(study, order.language)])[study, order.language]
         journal.note(connection, who, "study_sent", study, "new" if new else "known")
     return Admitted(study, state, known=not new)
+
+
+def _make_room(connection: Connection, study: str, language: str, limits: Limits) -> bool:
+    """Whether a job is new. Raises ``queue_full`` where it would be one too many."""
+    if queue.states(connection, [(study, language)]):
+        return False
+    if queue.waiting(connection) >= limits.queue:
+        raise HilumError(Code.QUEUE_FULL, "", f"{limits.queue} are waiting")
+    return True
 
 
 def _name(films: dict[str, Film]) -> str:
@@ -232,9 +242,8 @@ def again_in(db: Database, study: str, language: Language, limits: Limits) -> tu
     with db.write(alone=True) as connection:
         if connection.scalar(select(studies.c.id).where(studies.c.id == study)) is None:
             raise HilumError(Code.STUDY_UNKNOWN)
-        new = queue.enqueue(connection, study, language)
-        if new and queue.counts(connection)[queue.QUEUED] > limits.queue:
-            raise HilumError(Code.QUEUE_FULL, "", f"{limits.queue} are waiting")
+        new = _make_room(connection, study, language, limits)
+        queue.enqueue(connection, study, language)
         return queue.states(connection, [(study, language)])[study, language], not new
 
 
