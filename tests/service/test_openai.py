@@ -315,6 +315,16 @@ def test_a_host_that_sends_too_much(open_desk: Callable[..., Desk], elsewhere: s
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 
+def test_what_is_held_in_memory_is_bounded_and_let_go(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk(limits={"buffered_bytes": 5000})
+    answer = ask_about(desk, url(film()))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "server_busy")
+    assert int(answer.headers["retry-after"]) > 0
+    assert ask_about(desk, "").status_code == 400
+    assert desk.send(film()).status_code == 202  # an upload goes to the disk
+    assert desk.service.buffered == 0
+
+
 @pytest.mark.parametrize(
     ("given", "content"),
     [

@@ -52,6 +52,7 @@ class Service:
         self.doorkeeper = auth.Doorkeeper(self.db, open_to_all=settings.local)
         self.supervisor = Supervisor(settings, self.db, self._on_message)
         self.draining = False
+        self.buffered = 0  # bytes of bodies in memory
         self.failed: HilumError | None = None
         self.give_up: Callable[[], None] = lambda: None
         self.pictures = anyio.CapacityLimiter(settings.limits.pictures)

@@ -137,6 +137,8 @@ class Visit:
         self.status = 0
         limits = service.settings.limits
         films = {"/v1/studies": limits.body_bytes, "/analyze-fracture": limits.body_bytes}
+        self._to_disk = scope["path"] in films
+        self._held = 0
         self.most = (films | {"/v1/chat/completions": limits.chat_bytes}).get(
             scope["path"], _SMALL_BODY
         )
@@ -162,7 +164,17 @@ class Visit:
             if self._got > self.most:
                 detail = f"at most {self.most} bytes"
                 raise self._found(HilumError(Code.BODY_TOO_LARGE, "", detail))
+            if not self._to_disk:
+                self._hold(len(message.get("body", b"")))
         return message
+
+    def _hold(self, count: int) -> None:
+        self._held += count
+        self._service.buffered += count
+        limit = self._service.settings.limits.buffered_bytes
+        if self._service.buffered > limit:
+            detail = f"{limit} bytes of requests are held"
+            raise self._found(HilumError(Code.SERVER_BUSY, "", detail))
 
     def _found(self, problem: HilumError) -> HilumError:
         self._problem = problem
@@ -207,7 +219,8 @@ class Visit:
             await self._send({"type": "http.response.body", "body": content})
 
     def log(self) -> None:
-        """One line, with the route's pattern and never the path."""
+        """One line, with the route's pattern and never the path; what was held is let go."""
+        self._service.buffered -= self._held
         seconds = time.monotonic() - self.begun
         route = getattr(self._scope.get("route"), "path", "-")
         method = self._scope["method"] if self._scope["method"] in _METHODS else "-"

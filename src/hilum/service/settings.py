@@ -29,6 +29,8 @@ class Limits(BaseModel):
     """What the members of one archive may hold together."""
     chat_bytes: int = 64 * MIB
     """A chat request: its films travel inside its JSON, a third larger than they are."""
+    buffered_bytes: int = 512 * MIB
+    """Bodies that are held in memory, of all requests together; films of uploads never are."""
     header_seconds: float = 10
     idle_seconds: float = 15
     """Longest pause within a body."""
