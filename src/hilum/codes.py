@@ -130,6 +130,30 @@ class Code(StrEnum):
     CALIBRATION_INVALID = "calibration_invalid"
     CALIBRATION_MISMATCH = "calibration_mismatch"
     CALIBRATION_IMPOSSIBLE = "calibration_impossible"
+    # What the service answers, and what keeps it from starting.
+    STUDY_UNKNOWN = "study_unknown"
+    INSTANCE_CONFLICT = "instance_conflict"
+    NOT_READ_YET = "not_read_yet"
+    QUARANTINED = "quarantined"
+    STORAGE_FULL = "storage_full"
+    QUEUE_FULL = "queue_full"
+    SERVER_BUSY = "server_busy"
+    SERVER_DRAINING = "server_draining"
+    RATE_LIMITED = "rate_limited"
+    KEY_REFUSED = "key_refused"
+    SCOPE_MISSING = "scope_missing"
+    HOST_REFUSED = "host_refused"
+    ORIGIN_REFUSED = "origin_refused"
+    BODY_TOO_LARGE = "body_too_large"
+    TOO_MANY_PARTS = "too_many_parts"
+    REQUEST_TOO_SLOW = "request_too_slow"
+    REQUEST_INVALID = "request_invalid"
+    MODEL_UNKNOWN = "model_unknown"
+    ADDRESS_REFUSED = "address_refused"
+    KEYS_NEEDED = "keys_needed"
+    ADDRESS_UNAVAILABLE = "address_unavailable"
+    DATABASE_VERSION = "database_version"
+    DATABASE_UNREACHABLE = "database_unreachable"
 
     @property
     def en(self) -> str:
@@ -399,6 +423,53 @@ SENTENCES: dict[Code, tuple[str, str]] = {
         "该校准文件不适用于此阅片器",
     ),
     Code.CALIBRATION_IMPOSSIBLE: ("there is too little to calibrate on", "数据不足，无法校准"),
+    Code.STUDY_UNKNOWN: ("there is no such study", "没有该检查"),
+    Code.INSTANCE_CONFLICT: (
+        "a film of this SOPInstanceUID is kept with other bytes",
+        "已存有相同 SOPInstanceUID 而内容不同的影像",
+    ),
+    Code.NOT_READ_YET: ("the study has not been read yet", "该检查尚未阅片"),
+    Code.QUARANTINED: (
+        "reading this study stopped its process twice; it is set aside",
+        "该检查两次使阅片进程中止，已隔离",
+    ),
+    Code.STORAGE_FULL: (
+        "the server's disk is full; nothing was kept",
+        "服务器磁盘已满，未保存任何内容",
+    ),
+    Code.QUEUE_FULL: (
+        "too many studies are waiting; send it again later",
+        "等待的检查过多，请稍后重试",
+    ),
+    Code.SERVER_BUSY: ("the server is busy; send it again later", "服务器繁忙，请稍后重试"),
+    Code.SERVER_DRAINING: (
+        "the server is shutting down; send it again later",
+        "服务器正在关闭，请稍后重试",
+    ),
+    Code.RATE_LIMITED: ("too many requests; slow down", "请求过于频繁，请放慢"),
+    Code.KEY_REFUSED: ("a valid API key is needed", "需要有效的 API 密钥"),
+    Code.SCOPE_MISSING: ("the API key does not allow this", "该 API 密钥无此权限"),
+    Code.HOST_REFUSED: ("the server does not answer under this name", "服务器不以此主机名提供服务"),
+    Code.ORIGIN_REFUSED: (
+        "requests from another site's page are refused",
+        "拒绝来自其他网站页面的请求",
+    ),
+    Code.BODY_TOO_LARGE: ("the request is larger than the limit", "请求超过大小上限"),
+    Code.TOO_MANY_PARTS: ("the request has too many parts", "请求的部分过多"),
+    Code.REQUEST_TOO_SLOW: ("the request took too long to arrive", "请求传输超时"),
+    Code.REQUEST_INVALID: ("the request cannot be understood", "请求无法解析"),
+    Code.MODEL_UNKNOWN: ("no such model is served here", "此服务没有该模型"),
+    Code.ADDRESS_REFUSED: (
+        "the image's address is not one this server may open",
+        "服务器不得打开该图像地址",
+    ),
+    Code.KEYS_NEEDED: (
+        "no address but this machine's own is served without API keys",
+        "没有 API 密钥时只能在本机地址上提供服务",
+    ),
+    Code.ADDRESS_UNAVAILABLE: ("the address cannot be listened on", "无法监听该地址"),
+    Code.DATABASE_VERSION: ("the database is of another version", "数据库版本不符"),
+    Code.DATABASE_UNREACHABLE: ("the database does not answer", "数据库无响应"),
 }
 
 

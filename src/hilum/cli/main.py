@@ -32,6 +32,7 @@ from hilum.cli.prepare import prepare
 from hilum.cli.quantize import quantize
 from hilum.cli.read import read
 from hilum.cli.schema import schema
+from hilum.cli.serve import keys, serve
 from hilum.cli.serve_vllm import serve_vllm
 from hilum.cli.translate import translate
 from hilum.codes import Code, HilumError
@@ -62,11 +63,13 @@ for verb in (
     calibrate,
     quantize,
     bench,
+    serve,
     schema,
 ):
     verbs.command()(verb)
 verbs.command("serve-vllm")(serve_vllm)
 verbs.add_typer(models)
+verbs.add_typer(keys, name="keys")
 
 
 def _version(wanted: bool) -> None:

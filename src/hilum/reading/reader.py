@@ -44,7 +44,8 @@ class Card(Record):
     ``side_questions``: after a fracture on that side; ``answers``: present, absent, each worded in
     one or several ways, likely ``by`` the rule of :class:`hilum.engines.Question`. ``max_views``:
     films a study. ``domain``: "phantom" where the weights know only phantoms, "chest" otherwise.
-    ``min_age``: in years; younger patients abstain.
+    ``min_age``: in years; younger patients abstain. ``chat``: who answers questions on a
+    study, rules from its "findings" or the "model" itself.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Card(Record):
     min_age: Annotated[int, Field(ge=0, le=130)] | None = None
     max_views: Annotated[int, Field(ge=1)] = 1
     max_new_tokens: Annotated[int, Field(ge=1)] = 224
+    chat: str = Field(default="findings", pattern="^(findings|model)$")
     calibration: Calibration = Field(default_factory=Calibration)
 
     @property

@@ -1,0 +1,1 @@
+"""The database's versions, each with its way up and its way down."""
