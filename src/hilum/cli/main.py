@@ -20,11 +20,14 @@ import typer
 from hilum import __version__
 from hilum.cli.audit import audit
 from hilum.cli.label import label
+from hilum.cli.merge import merge
 from hilum.cli.models import models
 from hilum.cli.phantom import phantom
 from hilum.cli.prepare import prepare
+from hilum.cli.preview import preview
 from hilum.cli.read import read
 from hilum.cli.schema import schema
+from hilum.cli.train import train
 from hilum.cli.translate import translate
 from hilum.codes import Code, HilumError
 
@@ -43,7 +46,7 @@ verbs = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (read, label, audit, translate, phantom, prepare, schema):
+for verb in (read, label, audit, translate, phantom, prepare, preview, train, merge, schema):
     verbs.command()(verb)
 verbs.add_typer(models)
 

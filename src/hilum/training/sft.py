@@ -231,11 +231,9 @@ def _finish(tuner: Any, recipe: Recipe, built: Built, main: bool) -> Run:
     import trl
 
     run, state = recipe.folder, tuner.state
-    history = [h for h in state.log_history if any(k.startswith("eval_") for k in h)]
-    numbers = {k: v for k, v in (history[-1] if history else {}).items() if k.startswith("eval_")}
-    losses = [h["loss"] for h in state.log_history if "loss" in h]
-    numbers |= {"loss": losses[-1]} if losses else {}
-    best = Path(state.best_model_checkpoint or checkpoint.checkpoints(run)[-1]).name
+    best = Path(state.best_model_checkpoint or checkpoint.checkpoints(run)[-1])
+    there = [h for h in state.log_history if h["step"] == checkpoint.step_of(best)]
+    numbers = {k: v for h in there for k, v in h.items() if k == "loss" or k.startswith("eval_")}
     if main:
         versions = {m.__name__: m.__version__ for m in (torch, transformers, trl, peft)}
         write_run(
@@ -243,7 +241,7 @@ def _finish(tuner: Any, recipe: Recipe, built: Built, main: bool) -> Run:
             {
                 "finished": True,
                 "steps": state.global_step,
-                "best": best,
+                "best": best.name,
                 "best_metric": state.best_metric,
                 "numbers": numbers,
                 "base": str(built.folder),
@@ -253,7 +251,7 @@ def _finish(tuner: Any, recipe: Recipe, built: Built, main: bool) -> Run:
                 "versions": {"hilum": __version__, **versions},
             },
         )
-    return Run(run, state.global_step, numbers, best)
+    return Run(run, state.global_step, numbers, best.name)
 
 
 def _printer() -> Any:

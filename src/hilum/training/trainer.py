@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from hilum.codes import Code, HilumError
-from hilum.findings import FindingName
+from hilum.findings import Finding, FindingName
 from hilum.training import checkpoint, parts
 from hilum.training.build import Built
 from hilum.training.collate import Collator
@@ -172,12 +171,21 @@ class Tuner(SFTTrainer):  # type: ignore[misc]
             metrics = self._loss(corpus, checked.tasks)
             predictions = self._predictions(corpus, checked.tasks)
         self.model.train(training)
-        truth = [corpus.truth(row) for row, _ in predictions]
+        truth = [self._asked_of(corpus, row) for row, _ in predictions]
         metrics |= self.metrics([p for _, p in predictions], truth)
         logs = {f"eval_{k}": v for k, v in metrics.items() if math.isfinite(v)}
+        if f"eval_{self.recipe.evaluation.best}" not in logs:
+            detail = f"evaluation.best: {self.recipe.evaluation.best}; there are {', '.join(metrics)}"
+            raise HilumError(Code.RECIPE_INVALID, self.recipe.name, detail)
         self.log(dict(logs))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
         return logs
+
+    def _asked_of(self, corpus: Corpus, row: int) -> list[Finding]:
+        """The true findings that the recipe is about."""
+        about = corpus.how.about
+        asked = {*(about or ()), *corpus.how.questions} if about else None
+        return [f for f in corpus.truth(row) if asked is None or f.name in asked]
 
     def _mine(self, items: Sequence[Any]) -> Sequence[Any]:
         return items[self.accelerator.process_index :: self.accelerator.num_processes]
@@ -288,9 +296,3 @@ def arguments(recipe: Recipe, built: Built, steps: int, processes: int, evaluate
         dataloader_pin_memory=built.device.kind == "cuda",
         push_to_hub=False,
     )
-
-
-def write_line(path: Path, entry: dict[str, Any]) -> None:
-    """Append one line of JSON."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry, ensure_ascii=False) + "\n")
