@@ -80,7 +80,9 @@ def test_a_killed_run_goes_on_with_the_same_losses(
     whole = make_recipe(output=str(tmp_path / "whole"), **settings)
     assert run_killed(recipe, where, step) == -signal.SIGKILL
     kept = checkpoint.checkpoints(recipe.folder)
-    assert [checkpoint.step_of(c) for c in kept] == {0: [], 4: [2, 4]}[step][: 2 - (where == "save")]
+    assert [checkpoint.step_of(c) for c in kept] == {0: [], 4: [2, 4]}[step][
+        : 2 - (where == "save")
+    ]
     train(recipe)
     train(whole)
     mine, theirs = losses(recipe.folder), losses(whole.folder)
@@ -260,7 +262,13 @@ def test_a_part_without_gradient_fails_the_run_by_name(
 def test_validation_keeps_the_best_and_stands_beside_all_normal(make_recipe: MakeRecipe) -> None:
     recipe = make_recipe(
         schedule__steps=8,
-        evaluation={"every": 2, "rows": 4, "reports": 2, "max_new_tokens": 8, "best": "fracture_auc"},
+        evaluation={
+            "every": 2,
+            "rows": 4,
+            "reports": 2,
+            "max_new_tokens": 8,
+            "best": "fracture_auc",
+        },
     )
     done = train(recipe)
     noted = read_run(recipe.folder)
@@ -307,10 +315,15 @@ def free_port() -> int:
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    """Samples differ in length, one has two films and one none: the loss is over all tokens."""
+    """Samples differ in length and half have no film: whole micro-batches leave the tower out."""
+    rows = [study(n, "train", films=n % 3 % 2 * (1 + n % 2)) for n in range(16)]
+    data = str(
+        write_dataset(tmp_path / "data", [*rows, study(20, "validation"), study(21, "validation")])
+    )
     watch = {"every": 3, "rows": 4, "reports": 2, "max_new_tokens": 4}
-    one = make_recipe(output=str(tmp_path / "one"), evaluation=watch, schedule__micro_batch=1)
-    two = make_recipe(output=str(tmp_path / "two"), evaluation=watch, schedule__micro_batch=1)
+    given = {"evaluation": watch, "schedule__micro_batch": 1, "data__path": data}
+    one = make_recipe(output=str(tmp_path / "one"), **given)
+    two = make_recipe(output=str(tmp_path / "two"), **given)
     train(one)
     path = tmp_path / "two.yaml"
     save(two, path)
@@ -330,4 +343,7 @@ def test_two_processes_learn_what_one_does(make_recipe: MakeRecipe, tmp_path: Pa
 
     first, second = (load_file(r.folder / "checkpoint-6" / checkpoint.TRAINED) for r in (one, two))
     assert first.keys() == second.keys()
-    assert max(float((first[n] - second[n]).abs().max()) for n in first) < 1e-4
+    # a bias that is added to every key changes no attention: its gradient is rounding alone, and
+    # Adam makes a step of it
+    apart = {n: float((first[n] - second[n]).abs().max()) for n in first if "k_proj.bias" not in n}
+    assert max(apart.values()) < 1e-4, max(apart, key=lambda n: apart[n])

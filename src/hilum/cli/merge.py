@@ -26,7 +26,7 @@ def merge(
     dtype: Annotated[
         Weights | None, typer.Option("--dtype", help="Of the weights; else the base's own.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="What was merged, as one JSON line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="What was done, as one JSON line.")] = False,
 ) -> None:
     """Merge a run into its full-precision base, and prove it: every tensor, and the answers.
 

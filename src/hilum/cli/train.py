@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hilum.codes import Code, HilumError
+
+if TYPE_CHECKING:
+    from hilum.training.sft import Ears
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; see recipes/.")]
 Overrides = Annotated[
@@ -126,7 +129,7 @@ class _Shown:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def ears(self) -> object:
+    def ears(self) -> Ears:
         """What a run tells, shown here."""
         from hilum.training.sft import Ears
 

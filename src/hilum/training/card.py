@@ -76,15 +76,18 @@ def write_card(recipe: Recipe, run: Path, target: Path, merged: Merged) -> None:
         "tags": ["radiology", "chest-x-ray", "hilum"],
     }
     trained = ", ".join(f"{name} {how}" for name, how in merged.parts.items())
+    made = (
+        f"Made by Hilum from {Path(merged.base).name}, {merged.checkpoint}: {trained}. "
+        f"{merged.tensors} tensors, {merged.adapted} with adapters merged in, {merged.full} "
+        f"trained in full; weights in {merged.dtype}. The logits of adapters and merged model "
+        f"differ by {merged.logits:.1e} of the largest, saved ones by {merged.rounded:.1e}."
+    )
     pieces = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {recipe.name}",
         "Research use only. Drafts for a radiologist to check, never a diagnosis on their own."
         + (" Trained on simulated chests alone." if domain(recipe) == "phantom" else ""),
-        f"Made by Hilum from {Path(merged.base).name}, {merged.checkpoint}: {trained}. "
-        f"{merged.tensors} tensors, {merged.adapted} with adapters merged in, {merged.full} trained "
-        f"in full; weights in {merged.dtype}. The logits of adapters and merged model differ by "
-        f"{merged.logits:.1e} of the largest, saved ones by {merged.rounded:.1e}.",
+        made,
         "## Validation\n\n" + _metrics(noted),
         "## Data\n\n" + _data(recipe, noted),
         "## Recipe\n\n```yaml\n" + _recipe(recipe) + "```",

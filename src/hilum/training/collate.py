@@ -46,7 +46,10 @@ class Chat:
         )
 
     def _turns(self, sample: Sample) -> list[dict[str, Any]]:
-        content = [*[{"type": "image"}] * len(sample.images), {"type": "text", "text": sample.prompt}]
+        content = [
+            *[{"type": "image"}] * len(sample.images),
+            {"type": "text", "text": sample.prompt},
+        ]
         turns: list[dict[str, Any]] = []
         if sample.system:
             turns.append({"role": "system", "content": [{"type": "text", "text": sample.system}]})
@@ -108,8 +111,10 @@ class Collator:
         self.damaged: list[str] = []
 
     def __call__(self, samples: Sequence[Sample], answers: bool = True) -> dict[str, Any]:
-        """Tensors of some samples: prompts and answers padded on the right, with ``labels``;
-        without ``answers`` the prompts alone, padded on the left, for generation."""
+        """Tensors of some samples: prompts and answers padded on the right, with ``labels``.
+
+        Without ``answers`` the prompts alone, padded on the left, for generation.
+        """
         films, muted = self._films(samples)
         if not answers:
             return self._prompts(samples, films)
@@ -180,7 +185,9 @@ class Collator:
             learnt = torch.full_like(answer, IGNORED) if i in muted else answer
             said = {"input_ids": answer, "attention_mask": torch.ones_like(answer)}
             whole = {
-                **{k: torch.cat([v, said.get(k, torch.zeros_like(answer))]) for k, v in row.items()},
+                **{
+                    k: torch.cat([v, said.get(k, torch.zeros_like(answer))]) for k, v in row.items()
+                },
                 "labels": torch.cat([silent, learnt]),
             }
             for key, tensor in whole.items():

@@ -44,8 +44,8 @@ class Device:
             # compute capability 8.0 (Ampere) has bfloat16 units; below it is emulated
             able = torch.cuda.get_device_capability()[0] >= 8
             return cls("cuda", torch.cuda.get_device_name(), able)
-        able = torch.cpu.get_capabilities()
-        return cls("cpu", "cpu", bool(able.get("amx_bf16") or able.get("avx512_bf16")))
+        features: dict[str, Any] = dict(torch.cpu.get_capabilities())
+        return cls("cpu", "cpu", bool(features.get("amx_bf16") or features.get("avx512_bf16")))
 
 
 def choose(wanted: Literal["auto", "bf16", "fp16", "fp32"], device: Device) -> Choice:

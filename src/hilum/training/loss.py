@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hilum.training.collate import IGNORED
+from hilum.training.parts import part_of
 
 # Positions whose logits are held at once; 262,144 words of float32 for 64 of them are 67 MB.
 TOGETHER = 64
@@ -38,7 +39,10 @@ def let_answer(model: Any) -> None:
             return plain(*args, **given)
         labels = given.pop("labels")
         hidden = self.base_model(*args, **{**given, "use_cache": False}).last_hidden_state
-        return answer_loss(hidden, labels, self.get_output_embeddings())
+        answered = answer_loss(hidden, labels, self.get_output_embeddings())
+        if self.training and "pixel_values" not in given:
+            answered.loss = answered.loss + _untouched(self)
+        return answered
 
     forward.__signature__ = _signature(plain)  # type: ignore[attr-defined]
     model.forward = types.MethodType(forward, model)
@@ -71,6 +75,16 @@ def _scored(states: Any, words: Any, head: Any) -> tuple[Any, Any]:
     logits = head(states).float()
     log = logits.gather(1, words[:, None])[:, 0] - logits.logsumexp(1)
     return log, (logits.detach().argmax(1) == words).sum()
+
+
+def _untouched(model: Any) -> Any:
+    """Zero, hanging on what a batch without films leaves out, so that its gradient is zero.
+
+    With no gradient at all DDP would leave that of earlier micro-batches as it is, each device its
+    own, and Adam would pass over weights on one device that it moves on two.
+    """
+    seen = (p for n, p in model.named_parameters() if p.requires_grad and part_of(n) != "language")
+    return sum((p.flatten()[:1].sum() * 0 for p in seen), start=0.0)
 
 
 def _signature(forward: Any) -> Any:

@@ -35,8 +35,11 @@ class Estimate:
 
     @property
     def total(self) -> int:
-        """The peak: gradients stand beside activations only where steps are accumulated;
-        else they come as activations go."""
+        """The peak.
+
+        Gradients stand beside activations only where steps are accumulated; else they come as
+        activations go.
+        """
         held = self.weights + self.optimiser + self.temporary
         both = self.gradients, self.activations
         return held + (sum(both) if self.accumulates else max(both))
@@ -98,7 +101,9 @@ def _weights(model: Any, recipe: Recipe) -> tuple[int, int, int]:
         full = {n for n, p in recipe.parts.items() if p.train == "full"}
         for part in (p for p in how.parts if p not in full):
             quantised.update(f"{n}.weight" for n in _linear(model, part))
-    bits = BITS["nf4 double" if how.method == "nf4" and how.double else how.method] if quantised else 0
+    bits = (
+        BITS["nf4 double" if how.method == "nf4" and how.double else how.method] if quantised else 0
+    )
     total, trained, largest = 0.0, 0, 0
     for name, p in model.named_parameters():
         size = p.numel() * p.element_size()
@@ -147,7 +152,9 @@ def _activations(model: Any, mode: Any, recipe: Recipe, choice: Choice, shapes: 
                 extra = _formula(base.config, shapes)
         width = base.config.get_text_config().hidden_size
         words = torch.zeros(shapes.rows, shapes.tokens, width, dtype=choice.dtype)
-        words.requires_grad_(bool(trained & {"vision", "projector"}) or recipe.schedule.checkpointing)
+        words.requires_grad_(
+            bool(trained & {"vision", "projector"}) or recipe.schedule.checkpointing
+        )
         text = getattr(base.base_model, "language_model", None) or base.base_model.text_model
         where = torch.arange(shapes.tokens)[None].expand(shapes.rows, -1)
         text(inputs_embeds=words, position_ids=where, use_cache=False)
@@ -157,7 +164,8 @@ def _activations(model: Any, mode: Any, recipe: Recipe, choice: Choice, shapes: 
 def _see(base: Any, shapes: Shapes, dtype: Any) -> None:
     import torch
 
-    given = {k: torch.zeros(shape, dtype=dtype) for k, shape in shapes.films.items() if "pixel_values" in k}
+    films = {k: shape for k, shape in shapes.films.items() if "pixel_values" in k}
+    given = {k: torch.zeros(shape, dtype=dtype) for k, shape in films.items()}
     base.base_model.get_image_features(**given)
 
 

@@ -33,9 +33,12 @@ SAMPLES = 2
 
 @dataclass
 class Merged:
-    """What was merged and how exactly. ``logits``: the largest difference between adapters and
-    merged model over the largest logit, in float32; ``rounded``: the same after saving in
-    ``dtype``; ``renamed``: tensors named as vLLM's classes want them."""
+    """What was merged and how exactly.
+
+    ``logits``: the largest difference between adapters and merged model over the largest logit,
+    in float32; ``rounded``: the same after saving in ``dtype``; ``renamed``: tensors named as
+    vLLM's classes want them.
+    """
 
     folder: str
     base: str
@@ -88,7 +91,7 @@ def merge(
     say(f"adapters and merged model agree to {exact:.1e} of the largest logit")
     try:
         done = _write(plain, chat, target, dtype or kind)
-        rounded = _reopened(plain, target, batch, before, dtype or kind)
+        rounded = _reopened(plain, target, batch, before)
         merged = Merged(
             folder=str(target),
             base=str(base),
@@ -190,21 +193,17 @@ def _merged(model: Any) -> Any:
     try:
         return model.merge_and_unload(safe_merge=True)
     except ValueError as error:  # what safe_merge says of weights that are no numbers
-        raise HilumError(Code.MERGE_DIFFERS, "", "an adapter holds values that are no numbers") from error
+        wrong = "an adapter holds values that are no numbers"
+        raise HilumError(Code.MERGE_DIFFERS, "", wrong) from error
 
 
 def _write(model: Any, chat: Chat, target: Path, dtype: str) -> int:
     """Weights, configuration and processor; answers how many tensors were renamed."""
     import torch
 
-    kind = getattr(torch, dtype)
-    state = {n: t.to(kind) if t.dtype.is_floating_point else t for n, t in _untied(model).items()}
-    model.config.dtype = kind
-    for inner in (model.config.get_text_config(), getattr(model.config, "vision_config", None)):
-        if inner is not None:
-            inner.dtype = kind
+    model.to(getattr(torch, dtype))
     target.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(target, state_dict=state, max_shard_size="4GB")
+    model.save_pretrained(target, state_dict=_untied(model), max_shard_size="4GB")
     chat.processor.save_pretrained(target)
     vision = getattr(model.config, "vision_config", None)
     nested = getattr(vision, "model_type", "") in NESTED
@@ -243,7 +242,7 @@ def _nested(name: str) -> str:
     return FULL + name[len(BARE) :] if name.startswith(BARE) and not name.startswith(FULL) else name
 
 
-def _reopened(model: Any, target: Path, batch: dict[str, Any], before: Any, dtype: str) -> float:
+def _reopened(model: Any, target: Path, batch: dict[str, Any], before: Any) -> float:
     """Open what was saved and compare every tensor; answers the logits' rounding error."""
     import torch
     from transformers import AutoModelForImageTextToText
@@ -254,27 +253,22 @@ def _reopened(model: Any, target: Path, batch: dict[str, Any], before: Any, dtyp
     saved, problems = opened
     if unfit := [f"{kind} {sorted(map(str, n))[:3]}" for kind, n in problems.items() if n]:
         raise HilumError(Code.MERGE_DIFFERS, target, "; ".join(unfit))
-    kind, tied = getattr(torch, dtype), saved.config.tie_word_embeddings
     have, want = saved.state_dict(), model.state_dict()
     wrong = [
         n
         for n in sorted(want | have)
-        if n not in have or n not in want or not _same(have[n], want[n], kind)
+        if n not in have
+        or n not in want
+        or have[n].dtype != want[n].dtype
+        or not torch.equal(have[n], want[n])
     ]
     if wrong:
         detail = f"{len(wrong)} tensors missing or not as merged: {', '.join(wrong[:5])}"
         raise HilumError(Code.MERGE_DIFFERS, target, detail)
     head, words = saved.get_output_embeddings(), saved.get_input_embeddings()
-    if tied and head.weight.data_ptr() != words.weight.data_ptr():
+    if saved.config.tie_word_embeddings and head.weight.data_ptr() != words.weight.data_ptr():
         raise HilumError(Code.MERGE_DIFFERS, target, "the embeddings are no longer tied")
     return _apart(before, _logits(saved.float().eval(), batch))
-
-
-def _same(have: Any, want: Any, kind: Any) -> bool:
-    import torch
-
-    wanted = want.to(kind) if want.dtype.is_floating_point else want
-    return torch.equal(have, wanted)
 
 
 def _finish(recipe: Recipe, run: Path, target: Path, chat: Chat, merged: Merged) -> None:

@@ -65,8 +65,6 @@ def prepare(model: Any, recipe: Recipe) -> Any:
     What is trained is held in float32 whatever the model computes in: a step of 2e-6 is lost in
     bfloat16's eight bits. Raises ``part_unknown`` where adapters find no layer to sit on.
     """
-    import torch
-
     model.requires_grad_(False)
     adapted = {name: _adapted(model, name, part) for name, part in recipe.parts.items()}
     model = _with_adapters(model, recipe, {n: some for n, some in adapted.items() if some})

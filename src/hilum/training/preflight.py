@@ -26,8 +26,11 @@ class LeftOut:
 
 @dataclass
 class Checked:
-    """What is learnt from. ``lengths``: tokens of prompt and answer; ``prompts``: of the prompt
-    alone; ``image_tokens``: of these, the films'; an entry a task."""
+    """What is learnt from, an entry a task.
+
+    ``lengths``: tokens of prompt and answer; ``prompts``: of the prompt alone;
+    ``image_tokens``: of these, the films'.
+    """
 
     tasks: list[Task] = field(default_factory=list)
     lengths: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -37,7 +40,10 @@ class Checked:
 
 
 def check(
-    corpus: Corpus, chat: Chat, longest: int | None, progress: Callable[[int, int], None] | None = None
+    corpus: Corpus,
+    chat: Chat,
+    longest: int | None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Checked:
     """Open every film and measure every sample.
 
@@ -67,7 +73,7 @@ def check(
         prompt, films = measure(sample, shown)
         length = prompt + len(chat.answer_ids(sample))
         if longest is not None and films and prompt > longest:
-            detail = f"{prompt} tokens before the answer, {films} of them the films', limit {longest}"
+            detail = f"{prompt} tokens before the answer ({films} of films), limit {longest}"
             raise HilumError(Code.IMAGE_TOKENS_CUT, sample.study, detail)
         if longest is not None and length > longest:
             detail = f"{length} tokens, limit {longest}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -56,7 +57,7 @@ class Data(Record):
     """
 
     path: Words
-    languages: Annotated[list[Language], Field(min_length=1)] = ["en"]
+    languages: Annotated[list[Language], Field(min_length=1, default=["en"])]
     text: Literal["free", "templated", "paraphrased"] = "free"
     about: Annotated[list[FindingName], Field(min_length=1)] | None = None
     system: str = ""
@@ -73,6 +74,8 @@ class Data(Record):
             lacking = [n for n, q in self.questions.items() if language not in q]
             if language not in self.prompts or language not in self.answers or lacking:
                 raise ValueError(f"no prompt, question or answers in {language}")
+        if self.about and self.text == "free":
+            raise ValueError("free text keeps the report whole; take templated or paraphrased")
         return self
 
 
@@ -124,12 +127,15 @@ class Quantisation(Record):
 
     method: Literal["none", "8bit", "nf4"] = "none"
     double: bool = True
-    parts: Annotated[list[PartName], Field(min_length=1)] = ["language"]
+    parts: Annotated[list[PartName], Field(min_length=1, default=["language"])]
 
 
 class Schedule(Record):
-    """Steps and rates. ``batch``: samples an optimiser step, on all devices together;
-    ``micro_batch``: how many of them one device holds at once. ``steps`` over ``epochs``."""
+    """Steps and rates. ``steps`` over ``epochs``.
+
+    ``batch``: samples an optimiser step, on all devices together; ``micro_batch``: how many of
+    them one device holds at once.
+    """
 
     steps: Count | None = None
     epochs: Annotated[float, Field(gt=0)] = 1.0
@@ -261,10 +267,8 @@ def _override(raw: dict[str, Any], override: str) -> None:
     if not sign or not key:
         raise HilumError(Code.OPTION_INVALID, override, "write key=value, such as schedule.lr=1e-4")
     if isinstance(value, str):  # YAML reads 1e-4 as words
-        try:
+        with suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     *outer, last = key.split(".")
     place = raw
     for name in outer:

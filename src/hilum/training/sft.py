@@ -21,7 +21,9 @@ from hilum.training.preflight import Checked, LeftOut, check, longest_allowed
 from hilum.training.recipe import Recipe, identity, load, save
 from hilum.training.validate import Metrics, clinical
 
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 RECIPE, RUN, LEFT_OUT = "recipe.yaml", "run.json", "left_out.jsonl"
+Split = tuple[Corpus, Checked]
 
 
 @dataclass
@@ -102,7 +104,7 @@ def _train(recipe: Recipe, ears: Ears, metrics: Metrics, main: bool, processes: 
 
 def corpora(
     recipe: Recipe, built: Built, progress: Callable[[int, int], None] | None = None
-) -> tuple[tuple[Corpus, Checked], tuple[Corpus, Checked] | None]:
+) -> tuple[Split, Split | None]:
     """Both splits, looked through; no validation where the recipe or the dataset has none."""
     longest = longest_allowed(recipe.data.max_length, built.model.config)
     train = Corpus(recipe.data, "train", recipe.seed)
@@ -138,7 +140,11 @@ def stopping(run: Path) -> Iterator[None]:
         raise _out_of_memory(run) from error
     except RuntimeError as error:  # torch says it in words only
         said = str(error).lower()
-        if "out of memory" in said or "can't allocate memory" in said or "not enough memory" in said:
+        if (
+            "out of memory" in said
+            or "can't allocate memory" in said
+            or "not enough memory" in said
+        ):
             raise _out_of_memory(run) from error
         raise
 
@@ -260,15 +266,13 @@ def _printer() -> Any:
     return PrinterCallback
 
 
-def _write_left_out(run: Path, training: Checked, validation: tuple[Corpus, Checked] | None) -> None:
+def _write_left_out(run: Path, training: Checked, validation: Split | None) -> None:
     out: list[LeftOut] = [*training.left_out, *(validation[1].left_out if validation else [])]
     lines = [json.dumps({"study": o.study, "code": o.code, "detail": o.detail}) for o in out]
     (run / LEFT_OUT).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _words(
-    training: tuple[Corpus, Checked], validation: tuple[Corpus, Checked] | None, steps: int
-) -> str:
+def _words(training: Split, validation: Split | None, steps: int) -> str:
     checked = training[1]
     left = len(checked.left_out)
     told = f"{len(checked.tasks)} samples, {steps} steps"

@@ -22,13 +22,19 @@ from hilum.training.corpus import REPORT, Corpus, Sample, Task
 from hilum.training.loss import let_answer
 from hilum.training.preflight import Checked
 from hilum.training.recipe import Recipe
-from hilum.training.validate import Metrics, Prediction, chunks, clinical, higher_is_better
-from hilum.training.validate import probability
+from hilum.training.validate import (
+    Metrics,
+    Prediction,
+    chunks,
+    clinical,
+    higher_is_better,
+    probability,
+)
 
 KINDS = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
 
 
-class Tuner(SFTTrainer):  # type: ignore[misc]
+class Tuner(SFTTrainer):
     """One run of a recipe. Made by :func:`hilum.training.sft.train`."""
 
     def __init__(
@@ -47,11 +53,12 @@ class Tuner(SFTTrainer):  # type: ignore[misc]
         self.recipe, self.built, self.metrics = recipe, built, metrics
         self.corpus, self.checked = train
         self.validation = validation
-        self.collate = Collator(built.chat)
+        self.collate: Any = Collator(built.chat)
         self.tally = torch.zeros(3, dtype=torch.float64)  # loss, learnt tokens, all tokens
         base = built.model.get_base_model() if hasattr(built.model, "peft_config") else built.model
         let_answer(base)
         order = Dataset.from_dict({"place": places[:, 0], "epoch": places[:, 1]})
+        self.model: Any
         super().__init__(
             model=built.model,
             args=arguments,
@@ -62,7 +69,7 @@ class Tuner(SFTTrainer):  # type: ignore[misc]
             callbacks=list(callbacks),
         )
         self.model_accepts_loss_kwargs = True
-        self.loss_is_scaled_for_ga = True
+        self.loss_is_scaled_for_ga: bool | None = True
         parts.to_float32(self.model)
 
     def _batch(self, places: list[dict[str, int]]) -> dict[str, Any]:
@@ -105,7 +112,7 @@ class Tuner(SFTTrainer):  # type: ignore[misc]
 
     def kept(self) -> str:
         """What a stopped run goes on from, in words."""
-        whole = checkpoint.checkpoints(Path(self.args.output_dir))
+        whole = checkpoint.checkpoints(self.recipe.folder)
         return f"goes on from step {checkpoint.step_of(whole[-1])}" if whole else "begins anew"
 
     def create_optimizer(self, model: Any = None) -> Any:
@@ -130,7 +137,7 @@ class Tuner(SFTTrainer):  # type: ignore[misc]
         return {n: t for n, t in state.items() if n in names}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        run = Path(self.args.output_dir)
+        run = self.recipe.folder
         folder = run / f"{checkpoint.PREFIX}{self.state.global_step}"
         kept = f"{self.kept()}: make room and run the same again"
         if self.args.should_save:
@@ -145,7 +152,9 @@ class Tuner(SFTTrainer):  # type: ignore[misc]
         """None a checkpoint: ``hilum merge`` writes the card."""
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        checkpoint.load_trained(self.model if model is None else model, Path(resume_from_checkpoint))
+        checkpoint.load_trained(
+            self.model if model is None else model, Path(resume_from_checkpoint)
+        )
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Adam's state as it was, the rates as the recipe has them now."""
@@ -153,11 +162,13 @@ class Tuner(SFTTrainer):  # type: ignore[misc]
         if checkpoint is None:
             return
         rates = [group["lr"] for group in parts.groups(self.model, self.recipe)]
-        scheduler = self.lr_scheduler
+        scheduler: Any = self.lr_scheduler
         scheduler.base_lrs = rates
-        now = [r * f(scheduler.last_epoch) for r, f in zip(rates, scheduler.lr_lambdas, strict=True)]
-        for group, rate, lr in zip(self.optimizer.param_groups, rates, now, strict=True):
-            group["initial_lr"], group["lr"] = rate, lr
+        optimizer: Any = self.optimizer
+        for group, rate, share in zip(
+            optimizer.param_groups, rates, scheduler.lr_lambdas, strict=True
+        ):
+            group["initial_lr"], group["lr"] = rate, rate * share(scheduler.last_epoch)
 
     # -- validation --------------------------------------------------------------------------
 
@@ -174,8 +185,9 @@ class Tuner(SFTTrainer):  # type: ignore[misc]
         truth = [self._asked_of(corpus, row) for row, _ in predictions]
         metrics |= self.metrics([p for _, p in predictions], truth)
         logs = {f"eval_{k}": v for k, v in metrics.items() if math.isfinite(v)}
-        if f"eval_{self.recipe.evaluation.best}" not in logs:
-            detail = f"evaluation.best: {self.recipe.evaluation.best}; there are {', '.join(metrics)}"
+        best = self.recipe.evaluation.best
+        if f"eval_{best}" not in logs:
+            detail = f"evaluation.best: {best}; there are {', '.join(metrics)}"
             raise HilumError(Code.RECIPE_INVALID, self.recipe.name, detail)
         self.log(dict(logs))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
@@ -248,7 +260,9 @@ class Tuner(SFTTrainer):  # type: ignore[misc]
         return probability(float(rows[0]), float(rows[1]))
 
 
-def arguments(recipe: Recipe, built: Built, steps: int, processes: int, evaluate: bool) -> SFTConfig:
+def arguments(
+    recipe: Recipe, built: Built, steps: int, processes: int, evaluate: bool
+) -> SFTConfig:
     """The recipe in TRL's words.
 
     Raises ``option_invalid`` where the batch cannot be shared among the devices.

@@ -1,4 +1,4 @@
-"""What is seen of a run: a line a step on disk, TensorBoard, speed, memory, time left, dead parts."""
+"""What is seen of a run: a line a step, TensorBoard, speed, memory, time left, dead parts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def peak_memory() -> int:
         return 0
 
 
-class Watching(TrainerCallback):  # type: ignore[misc]
+class Watching(TrainerCallback):
     """Looks on, writes down, and fails the run where a part is dead."""
 
     def __init__(self, recipe: Recipe, main: bool, tick: Tick, say: Callable[[str], None]) -> None:
