@@ -75,12 +75,17 @@ def shadow(recipe: Recipe, config: Any, choice: Choice) -> tuple[Any, Any]:
     return model, mode
 
 
-def estimate(recipe: Recipe, config: Any, choice: Choice, shapes: Shapes) -> Estimate:
-    """The peak of a training step, over what the process holds without the model."""
-    model, mode = shadow(recipe, config, choice)
+def estimate(
+    recipe: Recipe, shadowed: tuple[Any, Any], choice: Choice, shapes: Shapes
+) -> Estimate:
+    """The peak of a training step, over what the process holds without the model.
+
+    ``shadowed``: what :func:`shadow` gives.
+    """
+    model, mode = shadowed
     how = recipe.schedule
     weights, trained, largest = _weights(model, recipe)
-    words = config.get_text_config().vocab_size
+    words = model.config.get_text_config().vocab_size
     # logits, their softmax and their gradient, of the positions that are held at once
     logits = 3 * 4 * words * min(TOGETHER, max(1, shapes.learnt))
     return Estimate(

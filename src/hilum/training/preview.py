@@ -65,16 +65,16 @@ def preview(recipe: Recipe, rows: int = 2, device: Device | None = None) -> Prev
     corpus = Corpus(recipe.data, "train", recipe.seed)
     checked = check(corpus, chat, longest_allowed(recipe.data.max_length, config))
     shown = [corpus.sample(t) for t in checked.tasks[:rows]]
-    model, _ = shadow(recipe, config, choice)
+    shadowed = shadow(recipe, config, choice)
     shapes = _shapes(recipe, corpus, checked, chat, config, standin=bool(notes))
     return Preview(
         recipe=recipe,
         choice=choice,
-        parts=parts.census(model),
+        parts=parts.census(shadowed[0]),
         rows=_rows(chat, shown),
         checked=checked,
         steps=planned_steps(recipe, len(checked.tasks)),
-        memory=estimate(recipe, config, choice, shapes),
+        memory=estimate(recipe, shadowed, choice, shapes),
         notes=notes,
     )
 
