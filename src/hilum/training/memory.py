@@ -75,9 +75,7 @@ def shadow(recipe: Recipe, config: Any, choice: Choice) -> tuple[Any, Any]:
     return model, mode
 
 
-def estimate(
-    recipe: Recipe, shadowed: tuple[Any, Any], choice: Choice, shapes: Shapes
-) -> Estimate:
+def estimate(recipe: Recipe, shadowed: tuple[Any, Any], choice: Choice, shapes: Shapes) -> Estimate:
     """The peak of a training step, over what the process holds without the model.
 
     ``shadowed``: what :func:`shadow` gives.

@@ -86,7 +86,7 @@ def merge(
     plain = _merged(model)
     after = _logits(plain, batch)
     exact = _apart(before, after)
-    if exact > TOLERANCE:
+    if not exact <= TOLERANCE:  # what is no number is no agreement
         raise HilumError(Code.MERGE_DIFFERS, run, f"logits differ by {exact:.1e} of the largest")
     say(f"adapters and merged model agree to {exact:.1e} of the largest logit")
     try:

@@ -57,7 +57,7 @@ class Data(Record):
     """
 
     path: Words
-    languages: Annotated[list[Language], Field(min_length=1, default=["en"])]
+    languages: list[Language] = Field(default_factory=lambda: ["en"], min_length=1)
     text: Literal["free", "templated", "paraphrased"] = "free"
     about: Annotated[list[FindingName], Field(min_length=1)] | None = None
     system: str = ""
@@ -127,7 +127,7 @@ class Quantisation(Record):
 
     method: Literal["none", "8bit", "nf4"] = "none"
     double: bool = True
-    parts: Annotated[list[PartName], Field(min_length=1, default=["language"])]
+    parts: list[PartName] = Field(default_factory=lambda: ["language"], min_length=1)
 
 
 class Schedule(Record):
