@@ -8,6 +8,7 @@ the other. Two shapes of about 200 M parameters with Gemma 3's classes: A with i
 copies of the embeddings and the head, on every token but padding and films, with eager attention;
 the validation loss of both is measured by the same function, on the answers alone. The last line is
 JSON: samples_per_s_ratio and peak_memory_ratio of ours to the guide's, and the same for shape B.
+`--shapes ab` does the same small.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ TEXT_A = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12
           "sliding_window": 512, "vocab_size": 262_208}  # fmt: skip
 TEXT_B = {**TEXT_A, "hidden_size": 896, "intermediate_size": 3584, "num_hidden_layers": 13,
           "num_attention_heads": 14, "num_key_value_heads": 7, "vocab_size": 36_096}  # fmt: skip
+# For a try on a busy machine: the same kinds at about an eighth.
+SMALL_A = {**TEXT_A, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4,
+           "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 65_552}  # fmt: skip
+SMALL_B = {**SMALL_A, "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6,
+           "num_attention_heads": 6, "num_key_value_heads": 3, "vocab_size": 8_192}  # fmt: skip
 VISION = {"model_type": "siglip_vision_model", "hidden_size": 384, "intermediate_size": 1536,
           "num_hidden_layers": 6, "num_attention_heads": 6, "image_size": 224, "patch_size": 14,
           "vision_use_head": False}  # fmt: skip
-SHAPES = {"A": TEXT_A, "B": TEXT_B}
+SHAPES = {"A": TEXT_A, "B": TEXT_B, "a": SMALL_A, "b": SMALL_B}
 FILM_TOKENS = 256
 WORDS = "Describe accurately what you see in this image."
 
@@ -273,9 +279,14 @@ def child(which: str, model: Path, data: Path, steps: int, threads: int, precisi
             seconds, trained = (ours if which == "ours" else guide)(given)
         loss = validation_loss(given, trained)
         held = peak.most - peak.idle
+    told: dict[str, float] = {}
+    if which == "ours":
+        from hilum.training.preview import preview
+
+        told["estimated_bytes"] = preview(given, 1).memory.total
     counted = sum(p.numel() for p in trained.parameters() if p.requires_grad)
-    print(json.dumps({"samples_per_s": 4 * (steps - 1) / seconds, "peak_bytes": held,
-                      "validation_loss": loss, "trained": counted}))  # fmt: skip
+    told |= {"samples_per_s": 4 * (steps - 1) / seconds, "peak_bytes": held}
+    print(json.dumps({**told, "validation_loss": loss, "trained": counted}))
 
 
 def make_data(folder: Path, films: int) -> Path:
@@ -318,7 +329,7 @@ def main(
                 done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
                 told[name] = json.loads(done.stdout.splitlines()[-1])
                 print(f"shape {shape}, {name}: {told[name]}", flush=True)
-            end = "" if shape == "A" else f"_{shape.lower()}"
+            end = "" if shape == "A" else "_b" if shape == "B" else f"_small_{shape}"
             for key, ratio in (
                 ("samples_per_s", "samples_per_s_ratio"),
                 ("peak_bytes", "peak_memory_ratio"),
