@@ -66,8 +66,13 @@ def train(
 
 
 def need_extra() -> None:
-    """Raise ``extra_missing`` before anything long begins."""
+    """Raise ``extra_missing`` before anything long begins; hush the libraries' advice."""
     import importlib.util
+    import logging
+    import warnings
+
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|peft|bitsandbytes)\b")
 
     missing = [
         name
