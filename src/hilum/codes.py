@@ -154,6 +154,19 @@ class Code(StrEnum):
     ADDRESS_UNAVAILABLE = "address_unavailable"
     DATABASE_VERSION = "database_version"
     DATABASE_UNREACHABLE = "database_unreachable"
+    # Training: a recipe, a run or a merge that cannot go on.
+    RECIPE_INVALID = "recipe_invalid"
+    RECIPE_CHANGED = "recipe_changed"
+    NOTHING_TO_LEARN = "nothing_to_learn"
+    SAMPLE_TOO_LONG = "sample_too_long"
+    IMAGE_TOKENS_CUT = "image_tokens_cut"
+    PART_UNKNOWN = "part_unknown"
+    PART_DEAD = "part_dead"
+    TRAINING_DIVERGED = "training_diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    QUANTISATION_UNSUPPORTED = "quantisation_unsupported"
+    RUN_NOT_FOUND = "run_not_found"
+    MERGE_DIFFERS = "merge_differs"
 
     @property
     def en(self) -> str:
@@ -470,6 +483,42 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     Code.ADDRESS_UNAVAILABLE: ("the address cannot be listened on", "无法监听该地址"),
     Code.DATABASE_VERSION: ("the database is of another version", "数据库版本不符"),
     Code.DATABASE_UNREACHABLE: ("the database does not answer", "数据库无响应"),
+    Code.RECIPE_INVALID: ("the recipe is not valid", "训练配方无效"),
+    Code.RECIPE_CHANGED: (
+        "the folder holds a run of another recipe",
+        "该文件夹中的训练来自另一配方",
+    ),
+    Code.NOTHING_TO_LEARN: ("no study can be learnt from", "没有可供学习的检查"),
+    Code.SAMPLE_TOO_LONG: (
+        "left out: longer than the limit of tokens",
+        "超出长度上限，未选入",
+    ),
+    Code.IMAGE_TOKENS_CUT: (
+        "image tokens would be cut off",
+        "图像标记将被截断",
+    ),
+    Code.PART_UNKNOWN: (
+        "a part of the model cannot be trained as the recipe says",
+        "模型的某部分无法按配方训练",
+    ),
+    Code.PART_DEAD: (
+        "a part declared trainable does not learn",
+        "声明为可训练的部分没有得到训练",
+    ),
+    Code.TRAINING_DIVERGED: (
+        "the loss is no longer a number",
+        "损失值不再是有效数字",
+    ),
+    Code.OUT_OF_MEMORY: ("there is not enough memory", "内存不足"),
+    Code.QUANTISATION_UNSUPPORTED: (
+        "this quantisation does not train on this device",
+        "该设备不支持以此量化方式训练",
+    ),
+    Code.RUN_NOT_FOUND: ("there is no such training run", "找不到该训练"),
+    Code.MERGE_DIFFERS: (
+        "the merged model is not what was trained",
+        "合并后的模型与训练结果不一致",
+    ),
 }
 
 

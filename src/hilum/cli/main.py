@@ -26,14 +26,17 @@ from hilum.cli.bench import bench
 from hilum.cli.calibrate import calibrate
 from hilum.cli.evaluate import evaluate
 from hilum.cli.label import label
+from hilum.cli.merge import merge
 from hilum.cli.models import models
 from hilum.cli.phantom import phantom
 from hilum.cli.prepare import prepare
+from hilum.cli.preview import preview
 from hilum.cli.quantize import quantize
 from hilum.cli.read import read
 from hilum.cli.schema import schema
 from hilum.cli.serve import keys, serve
 from hilum.cli.serve_vllm import serve_vllm
+from hilum.cli.train import train
 from hilum.cli.translate import translate
 from hilum.codes import Code, HilumError
 
@@ -59,6 +62,9 @@ for verb in (
     translate,
     phantom,
     prepare,
+    preview,
+    train,
+    merge,
     evaluate,
     calibrate,
     quantize,

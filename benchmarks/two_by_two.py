@@ -1,0 +1,116 @@
+"""The ChexFract paper's experiment in small: which of encoder, text and scope helps?
+
+    python -m benchmarks.two_by_two recipes/phantom/chexfract-2x2.yaml model.path=M data.path=D
+
+Frozen or unfrozen encoder x paraphrased or templated text x fractures or everything, several
+seeds each, one run after another. The table has the mean over the seeds and the 95 % interval of
+Student's t; the last line is JSON. The paper's order (templated above free, unfrozen above frozen,
+everywhere) holds only where the interval of the paired difference excludes zero.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from scipy.stats import t as student
+
+METRICS = ("eval_fracture_auc", "eval_fracture_f1", "eval_loss")
+CELLS = list(
+    itertools.product(("frozen", "full"), ("paraphrased", "templated"), ("fracture", "all"))
+)
+
+
+def overrides(encoder: str, text: str, about: str, seed: int) -> list[str]:
+    """A cell in a recipe's words."""
+    return [
+        f"parts.vision.train={encoder}",
+        f"data.text={text}",
+        f"data.about={'[fracture]' if about == 'fracture' else 'null'}",
+        f"seed={seed}",
+    ]
+
+
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """Mean and 95 % interval (Student's t); nan where fewer than two values are known."""
+    known = [v for v in values if not math.isnan(v)]
+    if len(known) < 2:
+        return (known[0] if known else math.nan), math.nan, math.nan
+    mean = float(np.mean(known))
+    half = float(student.ppf(0.975, len(known) - 1) * np.std(known, ddof=1) / np.sqrt(len(known)))
+    return mean, mean - half, mean + half
+
+
+def verdict(differences: list[float]) -> str:
+    """What the paired differences (the paper's better minus its worse) say."""
+    mean, low, high = interval(differences)
+    if math.isnan(low):
+        return f"{mean:+.3f}: not measured"
+    holds = "holds" if low > 0 else "reversed" if high < 0 else "not shown"
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]: {holds}"
+
+
+def main(
+    recipe: Path,
+    given: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE")] = None,
+    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    out: Annotated[Path | None, typer.Option(help="Keep the runs here.")] = None,
+) -> None:
+    """Run every cell and print the table."""
+    from hilum.training.recipe import load
+    from hilum.training.sft import train
+
+    found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory() as made:
+        root = out or Path(made)
+        for cell in CELLS:
+            found[cell] = {metric: [] for metric in METRICS}
+            for seed in range(seeds):
+                folder = root / "-".join([*cell, str(seed)])
+                changed = [*(given or []), *overrides(*cell, seed), f"output={folder}"]
+                numbers = train(load(recipe, changed)).numbers
+                for metric in METRICS:
+                    found[cell][metric].append(numbers.get(metric, math.nan))
+    print(
+        "| encoder | text | about | fracture AUC | fracture F1 | loss |\n|---|---|---|---|---|---|"
+    )
+    for cell, numbers_of in found.items():
+        told = [_words(interval(numbers_of[metric])) for metric in METRICS]
+        print(f"| {' | '.join([*cell, *told])} |")
+    said = {
+        "unfrozen_above_frozen": verdict(_paired(found, 0, "full", "frozen")),
+        "templated_above_free": verdict(_paired(found, 1, "templated", "paraphrased")),
+        "fracture_above_all": verdict(_paired(found, 2, "fracture", "all")),
+    }
+    best = max((interval(n["eval_fracture_auc"])[1] for n in found.values()), default=math.nan)
+    if not best > 0.5:
+        print("not learnt: no cell's interval is above an AUC of 0.5, so no order is concluded")
+    print(json.dumps({**said, "learnt": bool(best > 0.5)}))
+
+
+def _words(value: tuple[float, float, float]) -> str:
+    mean, low, high = value
+    return "-" if math.isnan(mean) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _paired(found: dict[Any, Any], place: int, better: str, worse: str) -> list[float]:
+    """Differences of the AUC between cells that are alike but for one thing, seed by seed."""
+    pairs = []
+    for cell in found:
+        if cell[place] == better:
+            other = tuple(worse if i == place else c for i, c in enumerate(cell))
+            for a, b in zip(
+                found[cell]["eval_fracture_auc"], found[other]["eval_fracture_auc"], strict=True
+            ):
+                pairs.append(a - b)
+    return pairs
+
+
+if __name__ == "__main__":
+    typer.run(main)
