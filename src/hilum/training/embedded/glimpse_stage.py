@@ -62,7 +62,8 @@ def train_glimpse(
     of the steps learns from ``found``.
     """
     torch.manual_seed(seed)
-    glimpse = encoder.glimpse.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
+    glimpse: Any = encoder.glimpse
+    glimpse.to(memory_format=torch.channels_last)
     optimizer = checkpoint.optimizer_of(glimpse)
     path = folder / "glimpse.safetensors"
     step = checkpoint.resume(path, glimpse, optimizer)
