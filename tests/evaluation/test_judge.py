@@ -215,6 +215,18 @@ def test_without_fractures_another_finding_is_in_focus() -> None:
     assert "bone" not in told["subgroups"]
 
 
+def test_a_side_that_was_asked_for_has_an_auc_of_its_own() -> None:
+    rows = references()
+    answers = [sure(r) for r in rows]
+    for answer in answers:
+        left = any(i.side is Side.LEFT for f in answer.findings for i in f.instances)
+        answer.sides = {Side.LEFT: 0.8 if left else 0.2}
+    told = judged(rows, system(answers))["one"]["sides"]
+    assert told["fracture_left"]["auc"][0] == 1
+    assert told["fracture_right"]["recall"][0] == 1
+    assert "auc" not in told["fracture_right"]
+
+
 # -- pairs ----------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ td small{display:block;color:var(--faint);font-size:.72rem;font-weight:400}
 td.name{min-width:9rem}td.indent{padding-left:1.6rem}td.sum{font-weight:600}
 td.strong{font-weight:700}td.none{color:#a6afb9}
 tr.base td{color:#6b7580;background:var(--wash)}
+th[rowspan]{white-space:nowrap}
 table.dense{font-size:.78rem}table.dense td,table.dense th{padding:.25rem .32rem}
 table.dense td.indent{padding-left:1.3rem}table.dense td small{font-size:.66rem}
 .three{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:1.2rem 1.6rem}
