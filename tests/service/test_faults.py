@@ -24,6 +24,7 @@ from tests.service.conftest import Server, until
 from tests.service.fakes import HANG, KILL, RAISE, READ, SLEEP, film
 
 Start = Callable[..., Server]
+pytestmark = pytest.mark.slow
 
 
 def ids(response: httpx.Response) -> list[str]:

@@ -174,7 +174,7 @@ def test_its_own_names_are_answered(open_desk: OpenDesk, host: str) -> None:
 
 def test_a_page_of_another_site_can_change_nothing(desk: Desk) -> None:
     send = {"files": [("files", ("x", film()))]}
-    for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+    for origin in ("https://evil.example", "null", "", "http://[", "http://127.0.0.1:1"):
         answer = desk.http.post("/v1/studies", headers={"Origin": origin}, **send)
         assert (answer.status_code, code(answer)) == (403, "origin_refused")
     own = {"Origin": "http://127.0.0.1"}

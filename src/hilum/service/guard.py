@@ -110,7 +110,7 @@ class Guard:
         origin = headers.get("origin")
         if method in _SAFE or origin is None:
             return
-        if urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        if origin.partition("://")[2].lower() != headers.get("host", "").lower():
             raise HilumError(Code.ORIGIN_REFUSED)
 
     async def _caller(self, scope: Scope) -> Caller | None:
