@@ -81,6 +81,7 @@ def _card(name: str, hub: str, architecture: str, licence: str) -> Card:
         by="first",
         max_views=VIEWS,
         max_new_tokens=NEW_TOKENS,
+        chat="model",
     )
 
 
