@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from hilum.findings import FindingName, Status
 from hilum.language import lexicon
-from hilum.language.spelling import corrected
+from hilum.language.spelling import SHORTEST, corrected
 from hilum.language.words import Token
 
 # The last character of a place that may be the first of a finding.
@@ -58,7 +58,7 @@ def mentions(tokens: Sequence[Token], language: str) -> list[Mention]:
     """The longest terms from left to right; commas are mentions too."""
     root = lexicon.trie(language)
     if language == "en":
-        tokens = [(corrected(word), start, end) for word, start, end in tokens]
+        tokens = [t if len(t[0]) < SHORTEST else (corrected(t[0]), *t[1:]) for t in tokens]
     found: list[Mention] = []
     i, n = 0, len(tokens)
     while i < n:
