@@ -67,7 +67,7 @@ def mentions(tokens: Sequence[Token], language: str) -> list[Mention]:
         if node is None:
             if word == "," or (word == ":" and language == "zh"):
                 found.append(Mention("comma", word, start, end))
-            elif word[0] in "tlc" and word[1:].isdigit():
+            elif len(word) <= 3 and word[0] in "tlc" and word[1:].isdigit():
                 found.append(Mention("bone", "vertebra", start, end))
             i += 1
             continue
