@@ -93,11 +93,13 @@ def _longest(tokens: Sequence[Token], i: int, root: lexicon.Trie) -> tuple[lexic
 
 
 def _shared(tokens: Sequence[Token], i: int, after: int, root: lexicon.Trie) -> int:
-    """Where to read on: 肋骨折 is 肋 and 骨折, 右下肺炎 is 右, 下肺 and 肺炎."""
+    """Where to read on: 肋骨折 is 肋 and 骨折, 下肺炎 is 下肺 and 肺炎; 肋骨骨折 shares nothing."""
     last = after - 1
     if i < last and after < len(tokens) and tokens[last][0] in _SHARED:
         tag, end = _longest(tokens, last, root)
-        if tag is not None and tag[0] in ("finding", "organ", "other") and end > after:
+        whole, _ = _longest(tokens, after, root)
+        begins = tag is not None and tag[0] in ("finding", "organ", "other") and end > after
+        if begins and (whole is None or whole[0] != "finding"):
             return last
     return after
 
