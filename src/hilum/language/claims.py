@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from hilum.findings import FindingName, Status
 from hilum.language import lexicon
-from hilum.language.spelling import corrected
+from hilum.language.spelling import SHORTEST, corrected
 from hilum.language.words import Token
 
 # The last character of a place that may be the first of a finding.
@@ -58,7 +58,7 @@ def mentions(tokens: Sequence[Token], language: str) -> list[Mention]:
     """The longest terms from left to right; commas are mentions too."""
     root = lexicon.trie(language)
     if language == "en":
-        tokens = [(corrected(word), start, end) for word, start, end in tokens]
+        tokens = [t if len(t[0]) < SHORTEST else (corrected(t[0]), *t[1:]) for t in tokens]
     found: list[Mention] = []
     i, n = 0, len(tokens)
     while i < n:
@@ -67,7 +67,7 @@ def mentions(tokens: Sequence[Token], language: str) -> list[Mention]:
         if node is None:
             if word == "," or (word == ":" and language == "zh"):
                 found.append(Mention("comma", word, start, end))
-            elif word[0] in "tlc" and word[1:].isdigit():
+            elif len(word) <= 3 and word[0] in "tlc" and word[1:].isdigit():
                 found.append(Mention("bone", "vertebra", start, end))
             i += 1
             continue
@@ -93,11 +93,13 @@ def _longest(tokens: Sequence[Token], i: int, root: lexicon.Trie) -> tuple[lexic
 
 
 def _shared(tokens: Sequence[Token], i: int, after: int, root: lexicon.Trie) -> int:
-    """Where to read on: 肋骨折 is 肋 and 骨折, 右下肺炎 is 右, 下肺 and 肺炎."""
+    """Where to read on: 肋骨折 is 肋 and 骨折, 下肺炎 is 下肺 and 肺炎; 肋骨骨折 shares nothing."""
     last = after - 1
     if i < last and after < len(tokens) and tokens[last][0] in _SHARED:
         tag, end = _longest(tokens, last, root)
-        if tag is not None and tag[0] in ("finding", "organ", "other") and end > after:
+        whole, _ = _longest(tokens, after, root)
+        begins = tag is not None and tag[0] in ("finding", "organ", "other") and end > after
+        if begins and (whole is None or whole[0] != "finding"):
             return last
     return after
 

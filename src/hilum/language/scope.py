@@ -59,6 +59,8 @@ class _English(Walk):
         normal = [m.kind for m in following] == ["state", "organ"]
         if normal and following[0].value in _NORMAL:
             standing = True  # "no effusion and normal heart size"
+        if following and following[0].kind == "verb":
+            standing = True  # "no effusion and shows a nodule"
         if standing or ("organ" in ahead and "state" in ahead[ahead.index("organ") :]):
             self.negation = self.doubt = None
 

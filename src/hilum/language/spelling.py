@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from hilum.language import lexicon
 
 # Shorter words have neighbours that are words themselves.
-_SHORTEST = 8
+SHORTEST = 8
 _LONGEST = 24
 _VOWELS = frozenset("aeiou")
 
@@ -26,7 +26,7 @@ def corrected(word: str) -> str:
     infection, displayed not displaced. Words of the lexicon, short ones, and those with two
     equally near neighbours stay as they are.
     """
-    if not _SHORTEST <= len(word) <= _LONGEST or not word.isalpha() or word in _words():
+    if not SHORTEST <= len(word) <= _LONGEST or not word.isalpha() or word in _words():
         return word
     near = {w for key in _deletions(word) for w in _neighbours().get(key, ())}
     fit = [w for w in near if w[0] == word[0] and w[-2:] == word[-2:] and _one_slip(word, w)]
@@ -59,7 +59,7 @@ def _words() -> frozenset[str]:
 def _neighbours() -> dict[str, tuple[str, ...]]:
     found: dict[str, set[str]] = {}
     for word in _words():
-        if len(word) >= _SHORTEST and word.isalpha() and word.isascii():
+        if len(word) >= SHORTEST and word.isalpha() and word.isascii():
             for key in _deletions(word):
                 found.setdefault(key, set()).add(word)
     return {key: tuple(words) for key, words in found.items()}

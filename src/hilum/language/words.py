@@ -20,7 +20,7 @@ _FOLD.update({code: code - 0xFEE0 + 32 for code in range(0xFF21, 0xFF3B)})
 # xxxx: a redaction stands for a word nobody knows, and is stepped over
 _TOKEN = re.compile(
     r"x{3,}|[tlc]\d{1,2}(?![a-z0-9])|\d+(?:\.\d+)?(?:st|nd|rd|th)?(?![a-z])|[a-z]+|\d+"
-    r"|[\u3400-\u9fff]|[.。;!?,、:/()~\n-]"
+    r"|[\u3400-\u9fff]|[.。;!?,、:/()~\n]"
 )
 _CJK = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[a-z]+")
@@ -64,13 +64,13 @@ def tokens(text: str) -> list[Token]:
     return [
         (word, match.start(), match.end())
         for match in _TOKEN.finditer(fold(text))
-        if not (word := match.group()).startswith("xxx") and word != "-"
+        if not (word := match.group()).startswith("xxx")
     ]
 
 
 def words(term: str) -> list[str]:
     """The tokens of a term that is in lower case and half width already."""
-    return [word for word in _TOKEN.findall(term) if word != "-"]
+    return _TOKEN.findall(term)
 
 
 def language_of(text: str) -> Language:
@@ -124,7 +124,7 @@ def _split(text: str, folded: str, start: int, end: int) -> Iterator[Sentence]:
                 continue
             yield Sentence(current, current[0][1], match.end(), word)
             current = []
-        elif not word.startswith("xxx") and word != "-":
+        elif not word.startswith("xxx"):
             current.append((word, place, match.end()))
             if len(current) == _LONGEST:  # no sentence: cut, so that time stays linear
                 yield Sentence(current, current[0][1], match.end(), "")
