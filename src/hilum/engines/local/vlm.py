@@ -239,7 +239,7 @@ def _first_range(text: Any) -> int:
     if rope.get("rope_type") != "longrope":
         return 0
     first = rope.get("original_max_position_embeddings")
-    return int(first or getattr(text, "original_max_position_embeddings", 0))
+    return int(first or getattr(text, "original_max_position_embeddings", None) or 0)
 
 
 def _stripped(pieces: Any) -> Iterator[str]:
