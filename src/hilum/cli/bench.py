@@ -61,7 +61,9 @@ def bench(
             if export is not None and env is not None and not export.is_dir():
                 quantize(made, "openvino-int8", export, env)
             found = _one(made, export, threads, tokens, requests, busy)
-            figures |= {f"{key}_{requests}": found[f"local_bf16_ratio_{requests}"]} if key else found
+            figures |= (
+                {f"{key}_{requests}": found[f"local_bf16_ratio_{requests}"]} if key else found
+            )
     print(json.dumps(figures))
 
 
