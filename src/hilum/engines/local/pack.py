@@ -22,7 +22,8 @@ class Packed(nn.Module):
         super().__init__()
         weight = linear.weight.detach()
         self.packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
-        self.bias = None if linear.bias is None else linear.bias.detach()
+        bias: Any = linear.bias  # None for many
+        self.bias = None if bias is None else bias.detach()
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out), in bfloat16."""
