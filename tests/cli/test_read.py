@@ -813,7 +813,7 @@ def keys(journal: Path) -> list[str]:
     return [line["key"] for line in lines[1:]]
 
 
-def test_a_run_killed_again_and_again_gives_each_study_one_result(
+def test_a_journal_of_a_run_killed_again_and_again_has_one_result_a_study(
     phantoms: list[Path], damaged: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "archive"

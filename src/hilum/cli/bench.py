@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hilum.evaluation.speed import Speed
 
 # Shapes that are measured where no model is given, and the key of their ratio in the last line.
-SHAPES = {"qwen-177m": "", "llava-dinov2-1369": "llava_dinov2_ratio_16"}
+SHAPES = {"qwen-177m": "", "llava-dinov2-1369": "llava_dinov2_ratio"}
 
 
 def bench(
@@ -61,7 +61,9 @@ def bench(
             if export is not None and env is not None and not export.is_dir():
                 quantize(made, "openvino-int8", export, env)
             found = _one(made, export, threads, tokens, requests, busy)
-            figures |= {key: found["local_bf16_ratio_16"]} if key else found
+            figures |= (
+                {f"{key}_{requests}": found[f"local_bf16_ratio_{requests}"]} if key else found
+            )
     print(json.dumps(figures))
 
 
@@ -100,11 +102,11 @@ def _one(
     def against(engine: str, count: int) -> float:
         return round(rows[engine, count].tokens_per_s / rows["seed", count].tokens_per_s, 2)
 
-    ratios = {"transformers_bf16_ratio_16": against("transformers", requests)}
-    ratios |= {"local_bf16_ratio_16": against("local", requests)}
+    ratios = {f"transformers_bf16_ratio_{requests}": against("transformers", requests)}
+    ratios |= {f"local_bf16_ratio_{requests}": against("local", requests)}
     ratios |= {"local_bf16_ratio_1": against("local", 1)}
     if "openvino" in folders:
-        ratios |= {"openvino_int8_ratio_16": against("openvino", requests)}
+        ratios |= {f"openvino_int8_ratio_{requests}": against("openvino", requests)}
         ratios |= {"openvino_int8_ratio_1": against("openvino", 1)}
     return ratios
 

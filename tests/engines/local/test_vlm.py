@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from hilum.codes import Code, HilumError
 from hilum.engines import Question, Request, Sampling
 from hilum.engines.local import choose, films
+from hilum.engines.local.vlm import _first_range
 from tests.families import Family, Film, film
 
 SHORT = Sampling(8)
@@ -172,6 +174,39 @@ def test_requests_of_many_threads_run_together(family: Family) -> None:
         engine._together._run = write
     assert [found[i] for i in range(10)] == [alone[i % 5] for i in range(10)]
     assert batches == [10]
+
+
+def test_prompts_beyond_a_long_ropes_first_range_run_alone(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = texts(family, REQUESTS)
+    batches: list[int] = []
+    write = family.engine._together._run
+
+    def counting(tasks: list[Any], kind: Any) -> list[Any]:
+        batches.append(len(tasks))
+        return write(tasks, kind)
+
+    monkeypatch.setattr(family.engine._together, "_run", counting)
+    lengths = sorted(len(family.engine._ask(r.images, r.prompt).ids) for r in REQUESTS)
+    monkeypatch.setattr(family.engine, "_short", lengths[2] + SHORT.max_new_tokens)
+    assert texts(family, REQUESTS) == before
+    assert max(batches) >= 2
+    assert batches.count(1) == sum(n > lengths[2] for n in lengths)
+
+
+@pytest.mark.parametrize(
+    ("rope", "first"),
+    [
+        ({"rope_type": "longrope", "original_max_position_embeddings": 4096}, 4096),
+        ({"rope_type": "longrope"}, 0),
+        ({"rope_type": "linear", "factor": 1.5}, 0),
+        ({"full_attention": {"rope_type": "default"}}, 0),
+        (None, 0),
+    ],
+)
+def test_only_a_long_rope_has_a_first_range(rope: Any, first: int) -> None:
+    assert _first_range(SimpleNamespace(rope_parameters=rope)) == first
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(

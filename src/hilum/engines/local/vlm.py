@@ -58,6 +58,7 @@ class VlmEngine:
         torch = self._torch = need_torch()
         import transformers
 
+        from hilum.engines.local.pack import pack
         from hilum.models.load import load_model, weights_sha256
         from hilum.models.memory import require
         from hilum.models.processing import open_processor, quiet
@@ -67,6 +68,7 @@ class VlmEngine:
         quiet()
         dtype = getattr(torch, self.place.precision)
         self.model = load_model(Path(folder), dtype, trust_remote_code).to(self.place.device)
+        pack(self.model)
         self.weights_sha256 = weights_sha256(Path(folder))
         self.versions = {
             "torch": torch.__version__,
@@ -239,7 +241,7 @@ def _first_range(text: Any) -> int:
     if rope.get("rope_type") != "longrope":
         return 0
     first = rope.get("original_max_position_embeddings")
-    return int(first or getattr(text, "original_max_position_embeddings", 0))
+    return int(first or getattr(text, "original_max_position_embeddings", None) or 0)
 
 
 def _stripped(pieces: Any) -> Iterator[str]:
