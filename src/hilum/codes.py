@@ -164,7 +164,6 @@ class Code(StrEnum):
     PART_DEAD = "part_dead"
     TRAINING_DIVERGED = "training_diverged"
     OUT_OF_MEMORY = "out_of_memory"
-    QUANTISATION_UNSUPPORTED = "quantisation_unsupported"
     RUN_NOT_FOUND = "run_not_found"
     MERGE_DIFFERS = "merge_differs"
 
@@ -510,10 +509,6 @@ SENTENCES: dict[Code, tuple[str, str]] = {
         "损失值不再是有效数字",
     ),
     Code.OUT_OF_MEMORY: ("there is not enough memory", "内存不足"),
-    Code.QUANTISATION_UNSUPPORTED: (
-        "this quantisation does not train on this device",
-        "该设备不支持以此量化方式训练",
-    ),
     Code.RUN_NOT_FOUND: ("there is no such training run", "找不到该训练"),
     Code.MERGE_DIFFERS: (
         "the merged model is not what was trained",

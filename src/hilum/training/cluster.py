@@ -32,7 +32,7 @@ def train_on_ray(recipe: Recipe, address: str, workers: int) -> Run:
         trainer = TorchTrainer(
             _worker,
             train_loop_config=recipe.model_dump(mode="json"),
-            scaling_config=ScalingConfig(workers, use_gpu=torch.cuda.is_available()),
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=torch.cuda.is_available()),
             run_config=RunConfig(
                 name=recipe.name, storage_path=str((recipe.folder / "ray").absolute())
             ),

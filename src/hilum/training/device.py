@@ -80,8 +80,7 @@ def _on_cpu(wanted: str, device: Device) -> Choice:
 def quantisation_config(recipe: Recipe, choice: Choice, skip: list[str]) -> Any:
     """transformers' BitsAndBytesConfig, or None; ``skip`` names the modules kept as they are.
 
-    Raises ``extra_missing`` without bitsandbytes, ``quantisation_unsupported`` for 8bit on a
-    processor, whose backward pass bitsandbytes has on GPUs alone.
+    Raises ``extra_missing`` without bitsandbytes.
     """
     how: Quantisation = recipe.quantisation
     if how.method == "none":

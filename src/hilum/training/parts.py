@@ -136,12 +136,12 @@ def _pattern(names: list[str]) -> str:
         stem, _, last = name.rpartition(".")
         stems.setdefault(re.sub(r"(^|\.)\d+(?=\.|$)", r"\1#", stem), set()).add(last)
     grouped: dict[tuple[str, ...], list[str]] = {}
-    for stem, last in stems.items():
-        grouped.setdefault(tuple(sorted(last)), []).append(stem)
+    for stem, ends in stems.items():
+        grouped.setdefault(tuple(sorted(ends)), []).append(stem)
     pieces = [
         f"({'|'.join(re.escape(s).replace(re.escape('#'), '[0-9]+') for s in some)})"
-        rf"\.({'|'.join(map(re.escape, last))})"
-        for last, some in grouped.items()
+        rf"\.({'|'.join(map(re.escape, ends_of))})"
+        for ends_of, some in grouped.items()
     ]
     return "|".join(pieces)
 

@@ -26,6 +26,8 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Words = Annotated[str, Field(min_length=1)]
 
+_ENGLISH: list[Language] = ["en"]
+_LANGUAGE: list[PartName] = ["language"]
 PROMPTS: dict[Language, str] = {
     "en": "Describe the findings in this chest X-ray.",
     "zh": "请描述这张胸部X光片的所见。",
@@ -57,7 +59,7 @@ class Data(Record):
     """
 
     path: Words
-    languages: list[Language] = Field(default_factory=lambda: ["en"], min_length=1)
+    languages: list[Language] = Field(default_factory=_ENGLISH.copy, min_length=1)
     text: Literal["free", "templated", "paraphrased"] = "free"
     about: Annotated[list[FindingName], Field(min_length=1)] | None = None
     system: str = ""
@@ -127,7 +129,7 @@ class Quantisation(Record):
 
     method: Literal["none", "8bit", "nf4"] = "none"
     double: bool = True
-    parts: list[PartName] = Field(default_factory=lambda: ["language"], min_length=1)
+    parts: list[PartName] = Field(default_factory=_LANGUAGE.copy, min_length=1)
 
 
 class Schedule(Record):

@@ -69,7 +69,7 @@ class Tuner(SFTTrainer):
             callbacks=list(callbacks),
         )
         self.model_accepts_loss_kwargs = True
-        self.loss_is_scaled_for_ga: bool | None = True
+        self.loss_is_scaled_for_ga = True  # type: ignore[assignment]
         parts.to_float32(self.model)
 
     def _batch(self, places: list[dict[str, int]]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Tuner(SFTTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir)
+            folder = Path(output_dir) if output_dir else self.recipe.folder
             checkpoint.save_trained(self.model, folder, self._gathered(state_dict))
 
     def _gathered(self, state: Any) -> Any:
