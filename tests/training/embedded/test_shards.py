@@ -144,21 +144,22 @@ def test_an_entry_says_what_the_film_says(index: int) -> None:
     truth = [(f.name, i) for f in film.findings if f.name in CLASSES for i in f.instances]
     assert len(row["instances"]) == len(truth)
     for found, (name, instance) in zip(row["instances"], truth, strict=True):
-        kind, *box, rib, region, break_kind, side, zone = found
+        kind, *box, rib, region, break_kind, side, zone, bone = found
         assert names[int(kind)] == name
         assert instance.box is not None
         assert tuple(box) == instance.box.xyxy
         assert side == (-1 if instance.side is None else shards.SIDES.index(instance.side))
-        if name == "nodule":
+        if name in ("nodule", "lung_opacity", "atelectasis"):
             assert shards.ZONES[int(zone)] is instance.region
         else:
             assert zone == -1
         if name == "fracture":
-            assert [rib + 1] == instance.ribs
-            assert shards.REGIONS[int(region)] is instance.region
+            assert shards.BONES[int(bone)] is instance.bone
+            assert ([rib + 1] if rib >= 0 else []) == instance.ribs
+            assert (shards.REGIONS[int(region)] if region >= 0 else None) is instance.region
             assert shards.KINDS[int(break_kind)] == (instance.displacement, instance.stage)
         else:
-            assert (rib, region, break_kind) == (-1, -1, -1)
+            assert (rib, region, break_kind, bone) == (-1, -1, -1, -1)
     for language in ("en", "zh"):
         told = [k for _, k in row["sentences"][language] if k >= 0]
         assert told == list(range(len(truth)))  # every instance has one sentence, in order

@@ -101,7 +101,7 @@ def test_tokens_decode_to_the_template_exactly(
         assert ids.count(tokenizer.eos_token_id) == 1
         boxes = [i for i in ids if i in writer.box]
         assert boxes == [writer.box[s] for s in slots if s >= 0]
-        assert len(ids) < 224  # the decoder has 256 positions, a draft 224
+        assert len(ids) <= 252  # the decoder has 256 positions, a draft 250 and its prompt
 
 
 def test_a_box_stands_right_after_its_sentence(

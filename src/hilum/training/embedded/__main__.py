@@ -25,7 +25,7 @@ def main(
     ] = Path("runs/embedded"),
     encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 6400,
     glimpse_steps: Annotated[int, typer.Option(help="steps of the second look")] = 3000,
-    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 600,
+    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 900,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,
     seed: Annotated[int, typer.Option(help="seed of the weights and of the films' order")] = 0,
     scale: Annotated[float, typer.Option(help="share of the films to simulate, for a trial")] = 1.0,

@@ -24,6 +24,8 @@ from hilum.report import LANGUAGES
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import ABSENT, ASK, PRESENT, match
 
+DRAFT = 250  # tokens of a draft: the decoder has 256 positions, its prompt takes two
+
 
 def export(
     model: VisionEncoderDecoderModel,
@@ -57,6 +59,7 @@ def _card(calibration: Calibration) -> Card:
         questions={FindingName(name): f"{ASK}<{name}>" for name in CLASSES},
         answers=(PRESENT, ABSENT),
         domain="phantom",
+        max_new_tokens=DRAFT,
         calibration=calibration,
     )
 
