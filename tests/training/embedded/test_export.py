@@ -27,6 +27,7 @@ def run(out: Path, films: Path) -> None:
     command.main(
         out=out,
         encoder_steps=3,
+        glimpse_steps=3,
         decoder_steps=3,
         size=64,
         seed=0,
@@ -76,6 +77,7 @@ def test_the_command_leaves_a_reader(trained: Path, films: Path, tmp_path: Path)
     assert {p.name for p in trained.iterdir()} == {
         "encoder.safetensors",
         "encoder.jsonl",
+        "glimpse.safetensors",
         "decoder.safetensors",
         "decoder.jsonl",
         "reader",
@@ -150,7 +152,14 @@ def test_films_of_another_size_are_fitted_to_the_encoder(
 ) -> None:
     """The folder holds films of 51 and 64 pixels; an encoder of 96 reads them enlarged."""
     command.main(
-        out=tmp_path, encoder_steps=1, decoder_steps=1, size=96, seed=0, threads=1, films=films
+        out=tmp_path,
+        encoder_steps=1,
+        glimpse_steps=1,
+        decoder_steps=1,
+        size=96,
+        seed=0,
+        threads=1,
+        films=films,
     )
     config = json.loads((tmp_path / "reader" / "config.json").read_text(encoding="utf-8"))
     assert config["encoder"]["image_size"] == 96
