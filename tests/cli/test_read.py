@@ -303,7 +303,7 @@ def test_a_block_holds_findings_text_and_notice(run: Run, phantoms: list[Path]) 
     code, out, _ = run(phantoms[0])
     assert code == 0
     assert phantoms[0].name in out
-    assert "Acute nondisplaced fracture of the lateral left 8th rib." in out
+    assert "Heart size is normal." in out or "The heart is enlarged." in out
     assert "Research use only." in out
     assert "1 read" not in out  # one study needs no sum
     lines = [line.split() for line in out.splitlines()]

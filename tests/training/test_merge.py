@@ -116,7 +116,8 @@ def test_vision_tensors_have_the_names_that_vllm_loads(
     recipe = trained(make_recipe(family))
     done = merge(recipe.folder, tmp_path / "merged")
     vision = {n for n in names(tmp_path / "merged") if n.startswith("vision_tower.")}
-    assert len(vision) == done.renamed > 0
+    assert vision
+    assert done.renamed in (0, len(vision))  # models may be saved under these names already
     assert all(n.startswith("vision_tower.vision_model.") for n in vision)
 
 

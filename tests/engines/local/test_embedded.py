@@ -145,7 +145,7 @@ def test_a_draft_cut_at_the_limit_says_so(engine: LocalEngine, films: list[Film]
 def test_one_request_of_a_batch_may_be_cut_alone(engine: LocalEngine, films: list[Film]) -> None:
     whole = engine.generate([request(f) for f in films], LONG)
     shortest = min(whole, key=lambda d: len(engine.tokenizer.encode(d.text)))
-    limit = len(engine.tokenizer.encode(shortest.text)) + 2  # a <box> and the stop
+    limit = len(engine.tokenizer.encode(shortest.text)) + 8  # some <box> and the stop
     drafts = engine.generate([request(f) for f in films], Sampling(limit))
     assert {d.complete for d in drafts} == {True, False}
     for before, after in zip(whole, drafts, strict=True):

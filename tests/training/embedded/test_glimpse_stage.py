@@ -162,7 +162,7 @@ def test_nothing_but_the_second_look_is_changed(tmp_path: Path) -> None:
 # -- on the reader's way ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def encodings(films: Path) -> Encodings:
     return encode(make_encoder(), Shards(films, "standard"), 1, 5, lambda: None)
 
