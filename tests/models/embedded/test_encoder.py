@@ -274,5 +274,5 @@ def test_the_packaged_reader_stays_under_20_mb() -> None:
     with torch.device("meta"):
         model = VisionEncoderDecoderModel(config=both)
     total = sum(p.numel() for p in model.parameters())
-    assert total == pytest.approx(8_305_000, rel=0.01)
+    assert total == pytest.approx(8_488_000, rel=0.01)
     assert 2 * total < 0.9 * PACKAGE_LIMIT  # float16, with room for tokenizer and model card
