@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 # Far from any seed a person would type, so that no film of a demo or a test was trained on.
 FIRST_SEED = 10**9
 SHARDS = {"crowded": 84, "single": 24, "standard": 60, "held_out": 6}
-ROUNDS = 1  # how often each standard film is encoded for the decoder, all but once augmented
+ROUNDS = 1  # how often each standard film is encoded for the decoder; past the first, augmented
 
 
 def main(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from hilum.models.embedded.configuration import ATTRIBUTES, CLASSES
 from hilum.models.embedded.processing import fit, normalise
 from hilum.training.embedded.shards import Shards
 
+T = TypeVar("T")
 STRIDE = 8
 # Spread of a heatmap's peak, in cells: small lesions are points, large ones are places.
 SPREAD = {
@@ -171,7 +173,17 @@ def stream(
     step: int,
 ) -> Iterator[Batch]:
     """Batches without end, made by a thread; step k of a seed is always the same batch."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(4)
+    return ahead(
+        lambda k: make_batch(
+            crowded, single, n_crowded, n_single, size, np.random.default_rng([seed, k])
+        ),
+        step,
+    )
+
+
+def ahead(make: Callable[[int], T], step: int) -> Iterator[T]:
+    """``make(step)``, ``make(step + 1)`` and so on without end, made by a thread beside."""
+    ready: queue.Queue[T | BaseException] = queue.Queue(4)
 
     def feed() -> None:
         # films are made beside the training; more threads here would keep its own waiting
@@ -180,8 +192,7 @@ def stream(
         k = step
         try:
             while True:
-                rng = np.random.default_rng([seed, k])
-                ready.put(make_batch(crowded, single, n_crowded, n_single, size, rng))
+                ready.put(make(k))
                 k += 1
         except BaseException as error:  # or the training would wait for ever
             ready.put(error)

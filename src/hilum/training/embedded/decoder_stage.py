@@ -1,7 +1,7 @@
 """Second stage: the decoder learns to write and to answer from what the encoder has found.
 
-Encoding is nearly all of the work, so every film is encoded a few times, augmented, before the
-stage begins, and the decoder sees each encoding several times with other words and questions.
+Encoding is nearly all of the work, so every film is encoded before the stage begins, and the
+decoder sees each encoding several times with other words and questions.
 What turns a place into a token goes on learning here; what finds the places does not.
 """
 

@@ -8,10 +8,8 @@ must tell the true from the false that look most alike.
 from __future__ import annotations
 
 import math
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +26,7 @@ from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.encoder import PIECE
 from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import checkpoint
+from hilum.training.embedded.batches import ahead
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, rate
 from hilum.training.embedded.shards import Shards
 
@@ -69,7 +68,7 @@ def train_glimpse(
     step = checkpoint.resume(path, glimpse, optimizer)
     log = checkpoint.Log(folder / "glimpse.jsonl", step, say)
     size, turn = encoder.config.image_size, steps * 2 // 3
-    cut = _ahead(lambda k: cut_pieces(crowded, size, np.random.default_rng([seed, k, 7])), step)
+    cut = ahead(lambda k: cut_pieces(crowded, size, np.random.default_rng([seed, k, 7])), step)
     begun, mean = time.monotonic(), math.nan
     glimpse.train()
     while step < steps:
@@ -160,28 +159,6 @@ def _piece(
     )
     grey = np.linspace(0, 1, 256) ** math.exp(rng.uniform(-0.25, 0.25))
     return np.asarray(cv2.LUT(piece, np.rint(grey * 255).astype(np.uint8)), np.uint8)
-
-
-def _ahead(make: Callable[[int], Any], step: int) -> Iterator[Any]:
-    """Batches without end, made by a thread; step k is always the same batch."""
-    ready: queue.Queue[Any] = queue.Queue(4)
-
-    def feed() -> None:
-        cv2.setNumThreads(1)
-        k = step
-        try:
-            while True:
-                ready.put(make(k))
-                k += 1
-        except BaseException as error:  # or the training would wait for ever
-            ready.put(error)
-
-    threading.Thread(target=feed, daemon=True).start()
-    while True:
-        batch = ready.get()
-        if isinstance(batch, BaseException):
-            raise batch
-        yield batch
 
 
 @torch.no_grad()
