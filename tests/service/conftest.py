@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pwd
 import shutil
@@ -132,6 +133,19 @@ def until(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
             raise AssertionError(f"nothing after {seconds:g} s")
         time.sleep(0.05)
     return found
+
+
+@pytest.fixture(autouse=True)
+def _quiet_again() -> Iterator[None]:
+    """Undo what a service started within the test did to logging."""
+    loggers = logging.getLogger(), logging.getLogger("hilum.service")
+    before = [(log.handlers, log.level, log.propagate) for log in loggers]
+    hooks = sys.excepthook, threading.excepthook
+    yield
+    for log, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        log.handlers, log.level, log.propagate = handlers, level, propagate
+    sys.excepthook, threading.excepthook = hooks
+    logging.captureWarnings(False)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from typing import Any
@@ -392,6 +393,27 @@ def test_a_defect_is_500_without_its_words(
     assert (answer.status_code, code(answer)) == (500, "internal_error")
     assert "PLANTED" not in answer.text
     assert "PLANTED" not in "".join(capfd.readouterr())
+
+
+def test_a_log_line_that_cannot_be_written_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from hilum.service import journal
+
+    closed = io.StringIO()
+    closed.close()
+    journal.set_up()
+    try:
+        raise RuntimeError("PLANTED words")
+    except RuntimeError:
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stderr", closed)
+            journal.log("defect")
+    journal.log("after")
+    shown = "".join(capfd.readouterr())
+    assert "PLANTED" not in shown
+    assert "Logging error" not in shown
+    assert '"after"' in shown
 
 
 def test_metrics_count_and_name_routes_only(desk: Desk) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -64,9 +65,7 @@ def place_of(error: BaseException) -> str:
 
 def set_up() -> None:
     """Log to stderr, quietly for libraries: what they log may quote what they were given."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    _log.handlers = [handler]
+    _log.handlers = [_Lines()]
     _log.setLevel(logging.INFO)
     _log.propagate = False
     logging.captureWarnings(True)
@@ -77,6 +76,20 @@ def set_up() -> None:
     threading.excepthook = lambda args: _say_uncaught(
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
     )
+
+
+class _Lines(logging.Handler):
+    """One line each on whatever stderr is now; a line that cannot be written is lost.
+
+    ``logging.StreamHandler`` prints the exception being handled, words and all, when its stream
+    fails: a closed pipe must not do what a log line may not.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(record.getMessage() + "\n")
+            sys.stderr.flush()
 
 
 class _TypesOnly(logging.Handler):
