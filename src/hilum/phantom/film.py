@@ -45,6 +45,7 @@ SIMULATED = (
     FindingName.SUPPORT_DEVICES,
     FindingName.FRACTURE,
 )
+BONE_BLUR = 0.45  # pixels of a 512 px film: hides the points that a tube is drawn by
 _KIND = {
     FractureKind.DISPLACED: (Displacement.DISPLACED, Stage.ACUTE),
     FractureKind.NONDISPLACED: (Displacement.NONDISPLACED, Stage.ACUTE),
@@ -141,7 +142,7 @@ def _lateral(
         tube.splat(bone, habitus, stream[2].random())
     girdle.breastbone(habitus).splat(bone, habitus, 0.0)
     grid = anatomy.Grid.over(max(128, size // 2), habitus)
-    bone = blur(bone, 0.8 * size / 512 + 0.25)
+    bone = blur(bone, BONE_BLUR * size / 512 + 0.2)
     bone += tissue.enlarge(lateral.spine(grid, habitus, stream[2]), size)
     water = lateral.soft_tissue(size, habitus, shown, stream[2], stream[5])
     worn = stream[4].random() < prevalence.devices
@@ -181,7 +182,7 @@ def bone_path(
     gristle = [skeleton.cartilage(r, habitus, rng) for r in cage if r.number <= 10]
     for tube in [*ridges, *shafts, girdle.breastbone(habitus), *gristle]:
         tube.splat(image, habitus, rng.random())
-    return blur(image, 0.8 * size / 512 + 0.25) + tissue.enlarge(flat, size)
+    return blur(image, BONE_BLUR * size / 512 + 0.2) + tissue.enlarge(flat, size)
 
 
 def _truth(lesions: Lesions, shown: _Shown) -> list[Finding]:

@@ -142,7 +142,7 @@ def cartilage(rib: Rib, habitus: Habitus, rng: np.random.Generator) -> Tube:
 
 def clavicle(side: Side, habitus: Habitus, lesions: Lesions, rng: np.random.Generator) -> Tube:
     """One collar bone, as an S-shaped tube, with its fracture."""
-    n = NODES // 2
+    n = NODES
     t = np.linspace(0, 1, n)
     y = rng.uniform(-122, -104) * habitus.height + 6 * np.sin(2 * np.pi * t)
     y = y - 20 * t + rng.uniform(-4, 4) * t
