@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from hilum.models.embedded import FilmEncoder, FilmEncoderConfig
 from hilum.training.embedded import decoder_stage, encoder_stage, shards
 
 PER_SHARD = 8
@@ -43,6 +44,16 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     """Few films a shard, simulated in this process."""
     patch.setattr(shards, "PER_SHARD", PER_SHARD)
     patch.setattr(shards, "ProcessPoolExecutor", AtOnce)
+
+
+def make_encoder(size: int) -> FilmEncoder:
+    """A small encoder, always the same, whose heatmaps are not flat."""
+    sizes = {"channels": (8, 8, 8, 16, 16), "hidden_size": 32, "detail": 16, "attention_heads": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = FilmEncoder(FilmEncoderConfig(image_size=size, attention_layers=1, **sizes))
+        torch.nn.init.normal_(encoder.heat[-1].weight, std=0.3)
+    return encoder.eval()
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 
-from hilum.models.embedded import FilmEncoder, FilmEncoderConfig
 from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import decoder_stage, words
@@ -26,21 +25,13 @@ from hilum.training.embedded.decoder_stage import (
 )
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import SLOTS, Writer, match
+from tests.training.embedded.conftest import make_encoder
 
 SIZE = 64
 
 
 class StopHereError(Exception):
     """An interruption."""
-
-
-def make_encoder() -> FilmEncoder:
-    sizes = {"channels": (8, 8, 8, 16, 16), "hidden_size": 32, "detail": 16, "attention_heads": 2}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        encoder = FilmEncoder(FilmEncoderConfig(image_size=SIZE, attention_layers=1, **sizes))
-        torch.nn.init.normal_(encoder.heat[-1].weight, std=0.3)
-    return encoder.eval()
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +46,8 @@ def tokenizer(standard: Shards) -> PreTrainedTokenizerFast:
 
 @pytest.fixture
 def encodings(standard: Shards) -> Encodings:
-    encodings = encode(make_encoder(), standard, 2, 5, lambda: None)
-    encodings.look_again(make_encoder())
+    encodings = encode(make_encoder(SIZE), standard, 2, 5, lambda: None)
+    encodings.look_again(make_encoder(SIZE))
     return encodings
 
 
@@ -64,7 +55,7 @@ def encodings(standard: Shards) -> Encodings:
 
 
 def test_the_first_round_is_the_film_as_it_is(standard: Shards, encodings: Encodings) -> None:
-    encoder = make_encoder()
+    encoder = make_encoder(SIZE)
     assert encodings.seen.shape[:2] == (2 * len(standard), SLOTS)
     assert encodings.film == [*range(len(standard))] * 2
     for k in (0, 9, len(standard) - 1):
@@ -86,17 +77,17 @@ def test_later_rounds_are_augmented_and_drawn_from_the_seed(
 ) -> None:
     n = len(standard)
     assert not torch.allclose(encodings.seen[0], encodings.seen[n], atol=0.01)
-    again = encode(make_encoder(), standard, 2, 5, lambda: None)
+    again = encode(make_encoder(SIZE), standard, 2, 5, lambda: None)
     assert torch.equal(again.seen, encodings.seen)
     assert again.slots == encodings.slots
-    other = encode(make_encoder(), standard, 2, 6, lambda: None)
+    other = encode(make_encoder(SIZE), standard, 2, 6, lambda: None)
     assert torch.equal(other.seen[:n], encodings.seen[:n])
     assert not torch.equal(other.seen[n:], encodings.seen[n:])
 
 
 def test_every_film_is_counted_once(standard: Shards) -> None:
     ticks: list[int] = []
-    encode(make_encoder(), standard, 1, 5, lambda: ticks.append(1))
+    encode(make_encoder(SIZE), standard, 1, 5, lambda: ticks.append(1))
     assert len(ticks) == len(standard)
 
 
@@ -116,7 +107,7 @@ def train(
             raise StopHereError
 
     folder.mkdir(exist_ok=True)
-    encoder, say = make_encoder(), lambda _: None
+    encoder, say = make_encoder(SIZE), lambda _: None
     return train_decoder(
         folder,
         encoder,
@@ -167,7 +158,7 @@ def test_the_reader_that_comes_out(
     tokenizer: PreTrainedTokenizerFast,
     tmp_path: Path,
 ) -> None:
-    before = make_encoder().state_dict()
+    before = make_encoder(SIZE).state_dict()
     model = train(tmp_path, standard, encodings, tokenizer)
     assert not model.training
     after = model.encoder.state_dict()
@@ -201,14 +192,14 @@ def test_training_learns(
 def model(tokenizer: PreTrainedTokenizerFast) -> VisionEncoderDecoderModel:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return words.new_model(make_encoder(), tokenizer).eval()
+        return words.new_model(make_encoder(SIZE), tokenizer).eval()
 
 
 def losses(
     decoder: Any, standard: Shards, encodings: Encodings, writer: Writer, seed: int = 0
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[int]]:
     rows = [0, 3, len(standard) + 1, 7]
-    hidden = make_encoder().proposals(encodings.seen[rows].float()).detach().requires_grad_()
+    hidden = make_encoder(SIZE).proposals(encodings.seen[rows].float()).detach().requires_grad_()
     rng = np.random.default_rng(seed)
     return _losses(decoder, hidden, standard, encodings, rows, writer, rng), hidden, rows
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hilum.models.embedded import FilmEncoder, FilmEncoderConfig
+from hilum.models.embedded import FilmEncoder
 from hilum.models.embedded.encoder import PIECE
 from hilum.training.embedded import glimpse_stage
 from hilum.training.embedded.decoder_stage import Encodings, encode
@@ -23,21 +23,13 @@ from hilum.training.embedded.glimpse_stage import (
     train_glimpse,
 )
 from hilum.training.embedded.shards import Shards
+from tests.training.embedded.conftest import make_encoder
 
 SIZE = 128
 
 
 class StopHereError(Exception):
     """An interruption."""
-
-
-def make_encoder() -> FilmEncoder:
-    sizes = {"channels": (8, 8, 8, 16, 16), "hidden_size": 32, "detail": 16, "attention_heads": 2}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        encoder = FilmEncoder(FilmEncoderConfig(image_size=SIZE, attention_layers=1, **sizes))
-        torch.nn.init.normal_(encoder.heat[-1].weight, std=0.3)
-    return encoder.eval()
 
 
 class Bars:
@@ -132,7 +124,7 @@ def train(folder: Path, steps: int, stop: int | None = None) -> FilmEncoder:
             raise StopHereError
 
     folder.mkdir(exist_ok=True)
-    encoder = make_encoder()
+    encoder = make_encoder(SIZE)
     found, unseen = places(bars(40), 5), places(bars(20), 6)
     train_glimpse(folder, encoder, bars(40), found, unseen, steps, 3, lambda _: None, progress)
     return encoder
@@ -151,7 +143,7 @@ def test_it_learns_to_tell_broken_from_whole(
 
 
 def test_nothing_but_the_second_look_is_changed(tmp_path: Path) -> None:
-    before = make_encoder().state_dict()
+    before = make_encoder(SIZE).state_dict()
     after = train(tmp_path / "run", 2).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
@@ -164,7 +156,7 @@ def test_nothing_but_the_second_look_is_changed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def encodings(films: Path) -> Encodings:
-    return encode(make_encoder(), Shards(films, "standard"), 1, 5, lambda: None)
+    return encode(make_encoder(SIZE), Shards(films, "standard"), 1, 5, lambda: None)
 
 
 def test_kept_places_give_the_tokens_that_the_encoder_gives(
@@ -174,7 +166,7 @@ def test_kept_places_give_the_tokens_that_the_encoder_gives(
     from hilum.models.embedded.processing import normalise
     from hilum.training.embedded.batches import whole
 
-    encoder, standard = make_encoder(), Shards(films, "standard")
+    encoder, standard = make_encoder(SIZE), Shards(films, "standard")
     encodings.look_again(encoder)
     for k in (0, 5):
         film = normalise(torch.from_numpy(whole(standard[k][0], SIZE)[0])[None, None])
@@ -186,7 +178,7 @@ def test_kept_places_give_the_tokens_that_the_encoder_gives(
 
 
 def test_only_the_tokens_of_fractures_are_told(encodings: Encodings) -> None:
-    encoder = make_encoder()
+    encoder = make_encoder(SIZE)
     encodings.look_again(encoder)
     with torch.no_grad():
         plain = encoder.proposals(encodings.seen[:3].float())
