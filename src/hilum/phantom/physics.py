@@ -205,14 +205,14 @@ def _amplify(film: Array, exposure: Exposure) -> Array:
     while min(base.shape) > _BASE:
         smaller = cv2.pyrDown(base)
         bands.append(base - cv2.pyrUp(smaller, dstsize=base.shape[::-1]))
-        base = smaller
+        base = np.asarray(smaller, np.float32)
     out = base * np.float32(exposure.latitude)
     for level, band in reversed(list(enumerate(bands))):
         share = min(1.0, (len(bands) - level) / (len(bands) // 2))  # wide bands go with the base
         more = np.float32((exposure.detail - exposure.latitude) * share)
         gain = np.float32(exposure.latitude) + more / np.sqrt(1 + np.abs(band) / _STRONG)
-        out = cv2.pyrUp(out, dstsize=band.shape[::-1]) + gain * band
-    return np.asarray(out, np.float32)
+        out = np.asarray(cv2.pyrUp(out, dstsize=band.shape[::-1]) + gain * band, np.float32)
+    return out
 
 
 def burn_in(film: NDArray[np.uint16], letter: str, left: bool, exposure: Exposure) -> None:
