@@ -103,7 +103,7 @@ def ranking(rows: list[dict[str, Any]], reports: list[Report]) -> dict[str, Any]
             out["fracture_sensitivity_at_specificity_90"] = share(hits, int(y.sum()))
             out["fracture_specificity_as_called"] = share(
                 sum(
-                    not report.finding(name).present  # type: ignore[union-attr]
+                    report.finding(name).status is Status.ABSENT  # type: ignore[union-attr]
                     for report, broken in zip(reports, y, strict=True)
                     if not broken
                 ),
@@ -124,9 +124,10 @@ def group(fractures: list[Instance]) -> set[str]:
 
 
 def instances(rows: list[dict[str, Any]], reports: list[Report]) -> dict[str, Any]:
-    """Of all films with a broken rib: is the likeliest called one where, and what, a true one is?
+    """Of all films with a broken rib: is the likeliest place where, and what, a true one is?
 
-    Where several are broken, the true one that lies nearest to it counts.
+    A finding in doubt (from a specificity of 0.90 on) counts as called. Where several are broken,
+    the true one that lies nearest to it counts.
     """
     names = ("called", "side", "rib", "rib_within_1", "region", "kind", "near_15mm")
     counts = dict.fromkeys(names, 0)
@@ -137,8 +138,8 @@ def instances(rows: list[dict[str, Any]], reports: list[Report]) -> dict[str, An
             continue
         total += 1
         finding = report.finding(FindingName.FRACTURE)
-        said = [i for i in finding.instances if i.bone is Bone.RIB] if finding else []
-        if finding is None or not finding.present or not said:
+        said = [i for i in finding.instances if i.bone is not Bone.CLAVICLE] if finding else []
+        if finding is None or finding.status is Status.ABSENT or not said:
             continue
         s = max(said, key=lambda i: i.probability or 0)
         distance, t = min(

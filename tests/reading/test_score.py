@@ -218,6 +218,18 @@ def test_boxes_name_their_view() -> None:
     assert found[N.FRACTURE].instances[0].box == Box(view=3, xyxy=BOX)
 
 
+def test_what_is_in_doubt_shows_its_likeliest_place_too() -> None:
+    place = Located("fracture", BOX, 0.3, None)
+    unsure = Calibration(doubts={N.FRACTURE: 0.2})
+    found, flags = judge("No fracture.", {N.FRACTURE: 0.3}, place, calibration=unsure)
+    assert found[N.FRACTURE].status is U
+    assert [i.box.xyxy for i in found[N.FRACTURE].instances if i.box] == [BOX]
+    assert flags == [Code.TEXT_DISAGREES]
+    found, _ = judge("No fracture.", {N.FRACTURE: 0.1}, place, calibration=unsure)
+    assert found[N.FRACTURE].status is A
+    assert not found[N.FRACTURE].instances
+
+
 def test_places_have_a_calibration_of_their_own() -> None:
     calibration = Calibration(
         findings={N.FRACTURE: Platt(slope=2, intercept=0)},

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.findings import Instance
+
 Image = NDArray[np.uint8]
 
 
@@ -40,13 +42,14 @@ class Located:
     """A place on an image: box xyxy in its pixels, raw score (log odds), finding name.
 
     ``end`` is the offset in the text right after the words it belongs to; None for a place
-    the text does not speak of.
+    the text does not speak of. ``known``: what else the engine knows of it (side, bone, ...).
     """
 
     finding: str
     box: tuple[float, float, float, float]
     score: float
     end: int | None = None
+    known: Instance | None = None
 
 
 @dataclass(frozen=True)

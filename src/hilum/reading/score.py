@@ -98,7 +98,7 @@ def judge_findings(
         if (words.status if words else Status.ABSENT) is not status:
             flags.append(Code.TEXT_DISAGREES)
         instances = words.instances if status is not Status.ABSENT and words else []
-        if status is Status.PRESENT and not instances:
+        if status is not Status.ABSENT and not instances:
             instances = _best_place(name, draft, calibration, view)
         if name is FindingName.FRACTURE:
             _say_sides(instances, sides or {}, calibration)
@@ -131,16 +131,14 @@ def _place_probability(place: Located, calibration: Calibration) -> float:
 def _best_place(
     name: FindingName, draft: Draft, calibration: Calibration, view: int
 ) -> list[Instance]:
-    """Where the text is silent: the engine's best place, with nothing else known of it."""
+    """Where the text is silent: the engine's best place, with what the engine knows of it."""
     places = [p for p in draft.places if p.finding == name]
     if not places:
         return []
     best = max(places, key=lambda p: p.score)
-    return [
-        Instance(
-            box=Box(view=view, xyxy=best.box), probability=_place_probability(best, calibration)
-        )
-    ]
+    known = best.known or Instance()
+    box, probability = Box(view=view, xyxy=best.box), _place_probability(best, calibration)
+    return [known.model_copy(update={"box": box, "probability": probability})]
 
 
 def _say_sides(

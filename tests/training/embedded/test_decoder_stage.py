@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 
+from hilum.models.embedded.attributes import ATTRIBUTES
 from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import decoder_stage, words
@@ -19,6 +20,7 @@ from hilum.training.embedded.batches import moved, whole
 from hilum.training.embedded.decoder_stage import (
     WEIGHTS,
     Encodings,
+    _attributes,
     _losses,
     encode,
     train_decoder,
@@ -225,6 +227,24 @@ def questions(
     """Every question about a film, and its answer."""
     present = standard.entries[encodings.film[row]]["present"]
     return [writer.question(n, bool(p)) for n, p in zip(CLASSES, present, strict=True)]
+
+
+def test_what_is_told_of_a_place_is_true_of_the_film(
+    standard: Shards, encodings: Encodings
+) -> None:
+    rows = list(range(len(encodings.film)))
+    truth = _attributes(standard, encodings, rows)
+    assert truth.shape == (len(rows), SLOTS, len(ATTRIBUTES))
+    told = 0
+    for b, row in enumerate(rows):
+        instances = standard.entries[encodings.film[row]]["instances"]
+        expected = {
+            s: i[5:] for s, i in zip(encodings.slots[row], instances, strict=True) if s >= 0
+        }
+        for slot in range(SLOTS):
+            assert truth[b, slot].tolist() == expected.get(slot, [-1] * len(ATTRIBUTES))
+        told += len(expected)
+    assert told > 0
 
 
 def test_the_loss_is_on_the_words_alone(

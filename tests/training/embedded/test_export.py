@@ -14,8 +14,10 @@ from PIL import Image
 from safetensors import safe_open
 
 from hilum import Reader
+from hilum.findings import FindingName
 from hilum.models.embedded.configuration import CLASSES
 from hilum.phantom.corpus import make_corpus
+from hilum.reading.calibration import Calibration
 from hilum.training.embedded import __main__ as command
 from hilum.training.embedded import decoder_stage, encoder_stage, export
 from hilum.training.embedded.shards import Shards
@@ -136,6 +138,25 @@ def test_held_out_films_without_a_class_are_an_error_not_a_made_up_calibration(
     reader = Reader.load(trained / "reader")
     with pytest.raises(ValueError, match="with and without"):
         export.calibrate(reader.engine, reader.card, Healthy(), print)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("whole", "doubt"),
+    [
+        ([0.01 * k for k in range(1, 11)], 0.091),  # 90 % of the whole lie below it
+        ([0.4 + 0.06 * k for k in range(10)], None),  # beyond the threshold there is no doubt
+    ],
+)
+def test_a_fracture_is_in_doubt_from_a_specificity_of_90_on(
+    whole: list[float], doubt: float | None
+) -> None:
+    calibration = Calibration()
+    p = np.array([*whole, 0.9, 0.2])
+    broken = np.array([False] * len(whole) + [True, True])
+    export._doubt(calibration, broken, p)
+    assert calibration.doubts.get(FindingName.FRACTURE) == (
+        None if doubt is None else pytest.approx(doubt)
+    )
 
 
 def test_the_card_is_what_the_reader_reads(trained: Path) -> None:

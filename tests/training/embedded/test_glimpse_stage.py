@@ -115,6 +115,14 @@ def test_the_encoders_places_are_drawn_in_equal_parts_and_not_changed() -> None:
     np.testing.assert_array_equal(rare.pieces, before)
 
 
+@pytest.mark.parametrize("broken", [True, False])
+def test_places_of_one_kind_only_are_drawn_too(broken: bool) -> None:
+    """An encoder that has learnt nothing finds no true place."""
+    given = places(bars(20), 1)
+    one = Places(*(part[given.broken == broken] for part in given))
+    assert (_draw(one, np.random.default_rng(0))[2] == broken).all()
+
+
 # -- training ---------------------------------------------------------------------------------
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from hilum.models.embedded import FilmEncoder, FilmEncoderConfig, FilmEncoderOutput
-from hilum.models.embedded.configuration import ATTRIBUTES, CLASSES
+from hilum.models.embedded.attributes import ATTRIBUTES
+from hilum.models.embedded.configuration import CLASSES
 from hilum.training.embedded.batches import Batch, make_batch
 from hilum.training.embedded.losses import (
     attribute_loss,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -225,6 +225,7 @@ class LocalEngine:
         return [known[k] for k in keys]
 
     def _run_encoder(self, images: list[Image]) -> list[Encoded]:
+        from hilum.models.embedded.attributes import ATTRIBUTES, occurrence
         from hilum.models.embedded.processing import fit, normalise
 
         torch = self._torch
@@ -232,13 +233,20 @@ class LocalEngine:
         batch = normalise(torch.from_numpy(np.stack(squares))[:, None])
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._half):
             out = self.model.encoder(batch.contiguous(memory_format=torch.channels_last))
+        told = [part.argmax(-1) for part in out.attributes.split(list(ATTRIBUTES.values()), -1)]
+        answers = torch.stack(told, -1).tolist()
         return [
             Encoded(
                 out.last_hidden_state[b].float().clone(),  # a view would keep the whole batch
                 tuple(
-                    Located(name, _inside(fits[b].to_film(box), images[b].shape), float(score))
-                    for name, box, score in zip(
-                        self._classes, out.boxes[b].numpy(), out.scores[b], strict=True
+                    Located(
+                        name,
+                        _inside(fits[b].to_film(box), images[b].shape),
+                        float(score),
+                        known=occurrence(name, answer),
+                    )
+                    for name, box, score, answer in zip(
+                        self._classes, out.boxes[b].numpy(), out.scores[b], answers[b], strict=True
                     )
                 ),
             )
@@ -254,9 +262,7 @@ class LocalEngine:
         for i, token in enumerate(tokens):
             if token in self._box_ids:
                 ends[self._box_ids[token]] = len(self._text(tokens[:i]))
-        places = tuple(
-            Located(p.finding, p.box, p.score, ends.get(k)) for k, p in enumerate(film.places)
-        )
+        places = tuple(replace(place, end=ends.get(k)) for k, place in enumerate(film.places))
         return Draft(self._text(tokens), complete, places)
 
     def _text(self, tokens: list[int]) -> str:

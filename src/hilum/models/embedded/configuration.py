@@ -19,9 +19,6 @@ CLASSES = {
     "fracture": 7,
 }
 
-# what the token of a proposal is taught to tell, and how many answers each has
-ATTRIBUTES = {"rib": 12, "region": 3, "kind": 4, "side": 2, "zone": 3, "bone": 2}
-
 
 @strict
 class FilmEncoderConfig(PreTrainedConfig):

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
-from hilum.models.embedded.configuration import ATTRIBUTES, FilmEncoderConfig
+from hilum.models.embedded.attributes import ATTRIBUTES
+from hilum.models.embedded.configuration import FilmEncoderConfig
 
 # A score is told by how far it lies above each of these logits: a network reads steps more easily
 # than one number.
@@ -35,15 +36,17 @@ class FilmEncoderOutput(ModelOutput):
 
     ``last_hidden_state`` (B, P, hidden): one token a proposal, in the order of
     ``config.classes``. ``boxes`` (B, P, 4): xyxy in pixels of the encoder's input. ``scores``
-    (B, P): logits. ``glimpses`` (B, G, F): what the second look at the fractures' places gave, in
-    the order of their slots. The rest is for training: ``seen`` (B, P, F), what the tokens were
-    made of, ``heatmaps`` (B, C, H, W) and ``sizes`` (B, 2C, H, W) at stride 8, ``ribs`` (B, 36, H,
-    W) and the maps that proposals are read from.
+    (B, P): logits. ``attributes`` (B, P, 26): logits of every answer of
+    :data:`~hilum.models.embedded.attributes.ATTRIBUTES`. ``glimpses`` (B, G, F): what the second
+    look at the fractures' places gave, in the order of their slots. The rest is for training:
+    ``seen`` (B, P, F), what the tokens were made of, ``heatmaps`` (B, C, H, W) and ``sizes`` (B,
+    2C, H, W) at stride 8, ``ribs`` (B, 36, H, W) and the maps that proposals are read from.
     """
 
     last_hidden_state: Tensor = _UNSET
     boxes: Tensor = _UNSET
     scores: Tensor = _UNSET
+    attributes: Tensor = _UNSET
     seen: Tensor = _UNSET
     glimpses: Tensor = _UNSET
     cells: Tensor = _UNSET
@@ -242,6 +245,7 @@ class FilmEncoder(PreTrainedModel):
             )
             tokens = self.with_glimpses(tokens, out.glimpses, out.scores[:, self.fractures])
         out.last_hidden_state = tokens
+        out.attributes = self.proposals.attributes(tokens)
         return out
 
     def with_glimpses(self, tokens: Tensor, seen: Tensor, logits: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hilum.models.embedded.configuration import ATTRIBUTES, CLASSES
+from hilum.models.embedded.attributes import ATTRIBUTES
+from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import fit, normalise
 from hilum.training.embedded.shards import Shards
 

@@ -2,7 +2,8 @@
 
 Encoding is nearly all of the work, so every film is encoded before the stage begins, and the
 decoder sees each encoding several times with other words and questions.
-What turns a place into a token goes on learning here; what finds the places does not.
+What turns a place into a token, and what is told of it, goes on learning here; what finds the
+places does not.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 
 from hilum.evaluation.metrics import auc
 from hilum.models.embedded import FilmEncoder
+from hilum.models.embedded.attributes import ATTRIBUTES
 from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
 from hilum.report import LANGUAGES
@@ -29,14 +31,16 @@ from hilum.training.embedded import checkpoint
 from hilum.training.embedded.batches import augment, moved, whole
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, SAVE_EVERY, rate
 from hilum.training.embedded.glimpse_stage import FRACTURE, Places
+from hilum.training.embedded.losses import told_loss
 from hilum.training.embedded.shards import Shards
-from hilum.training.embedded.words import NEAR, Writer, match, new_model
+from hilum.training.embedded.words import NEAR, SLOTS, Writer, match, new_model
 
 FILMS = 64  # a step
 RATE = 1e-3
 # The same encodings come again: dropout and noise (tokens have a spread of about one) vary them.
 DROPOUT, NOISE = 0.1, 0.25
 CHECK_EVERY = 250
+ATTRIBUTES_WEIGHT = 0.05
 # How much each finding's answer counts: the harder, the more.
 WEIGHTS = {
     "cardiomegaly": 0.06,
@@ -196,10 +200,14 @@ def train_decoder(
         rows = [int(r) for r in rng.integers(len(encodings.film), size=FILMS)]
         with torch.autocast("cpu", torch.bfloat16):
             hidden = encodings.tokens(encoder, rows)
+            told = encoder.proposals.attributes(hidden)
             hidden = hidden + NOISE * torch.randn_like(hidden)
             losses = _losses(decoder, hidden, films, encodings, rows, writer, rng)
+            losses["attributes"] = ATTRIBUTES_WEIGHT * told_loss(
+                told, _attributes(films, encodings, rows)
+            )
         optimizer.zero_grad()
-        (losses["text"] + losses["answers"]).backward()
+        torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0)
         optimizer.step()
         step += 1
@@ -234,6 +242,17 @@ def check(
         result[f"auc_{name}"] = auc(truth[:, k], (logits[:, yes] - logits[:, no]).numpy())
     decoder.train()
     return result
+
+
+def _attributes(films: Shards, encodings: Encodings, rows: list[int]) -> Tensor:
+    """What is true of each proposal (len(rows), proposals, attributes), -1 where it has none."""
+    truth = torch.full((len(rows), SLOTS, len(ATTRIBUTES)), -1)
+    for b, row in enumerate(rows):
+        instances = films.entries[encodings.film[row]]["instances"]
+        for slot, instance in zip(encodings.slots[row], instances, strict=True):
+            if slot >= 0:
+                truth[b, slot] = torch.tensor(instance[5:], dtype=torch.long)
+    return truth
 
 
 def _losses(

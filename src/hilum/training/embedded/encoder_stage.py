@@ -13,12 +13,13 @@ import torch
 
 from hilum.evaluation.metrics import auc
 from hilum.models.embedded import FilmEncoder, FilmEncoderConfig
+from hilum.models.embedded.attributes import KINDS
 from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import checkpoint
 from hilum.training.embedded.batches import moved, stream, whole
 from hilum.training.embedded.losses import encoder_losses
-from hilum.training.embedded.shards import KINDS, Shards
+from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import NEAR
 
 CROWDED, SINGLE = 6, 2  # films a step

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import expit
 from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 
@@ -24,6 +25,7 @@ from hilum.report import LANGUAGES
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import ABSENT, ASK, PRESENT, match
 
+SPECIFICITY = 0.90  # from where on a fracture is in doubt
 DRAFT = 250  # tokens of a draft: the decoder has 256 positions, its prompt takes two
 
 
@@ -94,7 +96,9 @@ def calibrate(
         slope, intercept = fit_platt(truth[:, k], likelihood)
         fitted = Platt(slope=slope, intercept=intercept)
         calibration.findings[FindingName(name)] = fitted
-        p = [fitted.apply(z) for z in logit(likelihood)]
+        p = np.array([fitted.apply(z) for z in logit(likelihood)])
+        if name == "fracture":
+            _doubt(calibration, truth[:, k], p)
         if len(set(right[name])) == 2:  # after a short trial every proposal may be wrong
             slope, intercept = fit_platt(right[name], expit(scores[name]))
             calibration.places[FindingName(name)] = Platt(slope=slope, intercept=intercept)
@@ -104,3 +108,13 @@ def calibrate(
             f"{calibration_error(truth[:, k], p):.4f} (before: {before:.4f})"
         )
     return calibration
+
+
+def _doubt(calibration: Calibration, broken: NDArray[np.bool_], p: NDArray[np.float64]) -> None:
+    """A missed fracture is worse than one too many: doubt begins where 90 % of the whole lie below.
+
+    What lies between this and the threshold is uncertain, and comes first in review.
+    """
+    doubt = round(float(np.quantile(p[~broken], SPECIFICITY)), 4)
+    if doubt < calibration.threshold(FindingName.FRACTURE):
+        calibration.doubts[FindingName.FRACTURE] = doubt

@@ -108,10 +108,10 @@ def _draw(
     found: Places,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], Tensor, NDArray[np.bool_]]:
-    """Places that the encoder found, true and false in equal number."""
+    """Places that the encoder found, true and false in equal number where there are both."""
     pieces, scores, broken = found
-    true, false = np.flatnonzero(broken), np.flatnonzero(~broken)
-    rows = np.concatenate([rng.choice(true, PIECES // 2), rng.choice(false, PIECES // 2)])
+    kinds = [k for k in (np.flatnonzero(broken), np.flatnonzero(~broken)) if len(k)]
+    rows = np.concatenate([rng.choice(k, PIECES // len(kinds)) for k in kinds])
     drawn = pieces[rows]
     flipped = rng.random(len(rows)) < 0.5
     drawn[flipped] = drawn[flipped, :, ::-1]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hilum.models.embedded.configuration import ATTRIBUTES
+from hilum.models.embedded.attributes import ATTRIBUTES
 from hilum.models.embedded.encoder import FilmEncoder, FilmEncoderOutput
 from hilum.training.embedded.batches import Batch
 
@@ -51,13 +51,18 @@ def attribute_loss(encoder: FilmEncoder, out: FilmEncoderOutput, places: Tensor)
         cells[b, : len(r)], kinds[b, : len(r)] = r[:, 1].long(), r[:, 2].long()
         truth[b, : len(r)] = r[:, 5:].long()
     tokens = encoder.proposals.describe(encoder.look(out, cells, kinds), kinds)
-    parts = encoder.proposals.attributes(tokens).float().split(list(ATTRIBUTES.values()), -1)
+    return told_loss(encoder.proposals.attributes(tokens), truth)
+
+
+def told_loss(answers: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of every attribute: logits (B, N, 26), truth (B, N, 6) with -1 for none."""
+    parts = answers.float().split(list(ATTRIBUTES.values()), -1)
     losses = [
         F.cross_entropy(part.flatten(0, 1), truth[..., k].flatten(), ignore_index=-1)
         for k, part in enumerate(parts)
         if (truth[..., k] >= 0).any()
     ]
-    return torch.stack(losses).sum()
+    return torch.stack(losses).sum() if losses else torch.zeros(())
 
 
 def encoder_losses(encoder: FilmEncoder, out: FilmEncoderOutput, batch: Batch) -> dict[str, Tensor]:

@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.findings import Bone, Displacement, Instance, Region, Side, Stage
+from hilum.findings import Instance
 from hilum.language.template import sentence
+from hilum.models.embedded.attributes import BONES, KINDS, REGIONS, SIDES, ZONES
 from hilum.models.embedded.configuration import CLASSES
 from hilum.phantom.corpus import workers
 from hilum.phantom.film import Film, simulate
@@ -30,22 +31,12 @@ from hilum.report import LANGUAGES
 
 PER_SHARD = 200
 MIXES = {"standard": STANDARD, "crowded": CROWDED, "held_out": STANDARD, "single": STANDARD}
-REGIONS: list[Region | None] = [Region.POSTERIOR, Region.LATERAL, Region.ANTERIOR]
-ZONES: list[Region | None] = [Region.UPPER, Region.MID, Region.LOWER]
-SIDES: list[Side | None] = [Side.LEFT, Side.RIGHT]
-KINDS: list[tuple[Displacement | None, Stage | None]] = [
-    (Displacement.DISPLACED, Stage.ACUTE),
-    (Displacement.NONDISPLACED, Stage.ACUTE),
-    (None, Stage.HEALING),
-    (None, Stage.OLD),
-]
-BONES: list[Bone | None] = [Bone.RIB, Bone.CLAVICLE]
 
 
 def entry(film: Film) -> dict[str, Any]:
     """What training needs to know of a film.
 
-    ``instances``: class, box, then what :data:`~hilum.models.embedded.configuration.ATTRIBUTES`
+    ``instances``: class, box, then what :data:`~hilum.models.embedded.attributes.ATTRIBUTES`
     lists (-1 where it has none). ``sentences``: per language, (text, number of the instance it
     describes or -1).
     """
