@@ -38,6 +38,7 @@ class Asked:
 
 Kind = tuple[Sampling, int | None]
 
+
 class VlmEngine:
     """A model and its processor, from a folder in the Hugging Face layout.
 
