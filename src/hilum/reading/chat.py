@@ -40,33 +40,24 @@ class Turn(Record):
     text: str
 
 
-# What people write for what the labeler knows by its term; the labeler reads the rest.
+_PERCENT = r" ?[<>约]?\d+(?:\.\d+)? ?%"
+# What people write for what the labeler knows by its term. A number is no assertion: "the
+# probability of a fracture is 2 %", "fracture: 2 %".
 _LAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), term)
+    (re.compile(pattern, re.IGNORECASE), term)
     for pattern, term in (
-        # a number is not an assertion: "the probability of a fracture is 2 %", "fracture: 2 %"
-        (
-            r"(?i)(?:probability|chances?|likelihood|odds) (?:of|for) [\w ]{1,40}?"
-            r"(?:is|at|of|:|=)? ?[<>]?\d+(?:\.\d+)? ?%",
-            "",
-        ),
-        (
-            r"[\u4e00-\u9fff]{2,8}的?(?:估计)?(?:概率|可能性|几率)约?[为是:：]?[<>约]?\d+(?:\.\d+)? ?%",
-            "",
-        ),
-        (r"(?:[A-Za-z][A-Za-z -]{2,30}|[\u4e00-\u9fff]{2,8})[:：] ?[<>]?\d+(?:\.\d+)? ?%", ""),
-        (r"(?i)\b(?:is|are) (?:\w+ )?broken\b", "shows a fracture"),
-        (r"(?i)\bbroken (?=\w+)", "fractured "),
-        (r"(?i)\bcollapsed lung\b", "pneumothorax"),
-        (
-            r"(?i)\b(?:fluid|water) (?:in|on|around|beside) the (?:lungs?|chest)\b",
-            "pleural effusion",
-        ),
+        (rf"(?:probability|chances?|likelihood|odds) (?:of|for) [\w ]{{1,40}}?[:=]?{_PERCENT}", ""),
+        (rf"[\u4e00-\u9fff]{{2,8}}的?(?:估计)?(?:概率|可能性|几率)约?[为是]?[:：]?{_PERCENT}", ""),
+        (rf"(?:[a-z][a-z -]{{2,30}}|[\u4e00-\u9fff]{{2,8}})[:：]{_PERCENT}", ""),
+        (r"\b(?:is|are) (?:\w+ )?broken\b", "shows a fracture"),
+        (r"\bbroken (?=\w+)", "fractured "),
+        (r"\bcollapsed lung\b", "pneumothorax"),
+        (r"\b(?:fluid|water) (?:in|on|around|beside) the (?:lungs?|chest)\b", "pleural effusion"),
         (r"(?:没有?|未)断裂?(?!定)", "未见骨折"),
         (r"断裂|断了", "骨折"),
         (r"积水", "积液"),
         (
-            r"(?<!不等于)(?<!不代表)(?<!不能说明)(?:胸片|片子|X光片?|一切|完全)(?:是|都|基本|大致)?正常(?!吗|与)",
+            r"(?<!不等于|不代表|能说明)(?:胸片|片子|X光片?|一切|完全)[是都]?正常(?!吗|与)",
             "未见异常",
         ),
     )

@@ -17,8 +17,8 @@ LAY: dict[Language, dict[FindingName, str]] = {
         " look again.",
         _N.CARDIOMEGALY: "The heart looks larger than usual on this picture. That alone is no"
         " disease; the doctor may want to examine the heart.",
-        _N.LUNG_LESION: "There is a spot in the lung that does not belong there. Many such spots are"
-        " harmless; a doctor will want to know more about it.",
+        _N.LUNG_LESION: "There is a spot in the lung that does not belong there. Many such spots"
+        " are harmless; a doctor will want to know more about it.",
         _N.LUNG_OPACITY: "A part of the lung looks whiter than it should. It has many causes, and"
         " the doctor will look for the one behind it.",
         _N.EDEMA: "There seems to be too much water in the lungs, which makes breathing harder. A"
@@ -63,12 +63,12 @@ LAY: dict[Language, dict[FindingName, str]] = {
         _N.LUNG_LESION: "肺里有一处不寻常的影子。这样的影子很多是良性的，医生会进一步了解。",
         _N.LUNG_OPACITY: "肺的一部分看起来比正常要白。原因有很多，医生会进一步查找。",
         _N.EDEMA: "肺里的水分似乎过多，会使呼吸费力，应尽快请医生查看。",
-        _N.CONSOLIDATION: "肺的一部分里似乎不是空气而是别的东西，感染时就会这样。医生会查明是什么。",
+        _N.CONSOLIDATION: "肺的一部分里似乎不是空气而是别的东西，感染时就会这样。医生会查明。",
         _N.PNEUMONIA: "肺可能有炎症。医生会结合症状和其他检查来判断。",
         _N.ATELECTASIS: "肺的一部分没有完全张开，像气球漏了一点气。这比较常见，往往会恢复。",
         _N.PNEUMOTHORAX: "肺和胸壁之间似乎有一些气体，使肺不能完全张开，应尽快请医生查看。",
         _N.PLEURAL_EFFUSION: "肺旁边似乎有积水。原因有很多，医生会进一步查找。",
-        _N.PLEURAL_OTHER: "包着肺的那层薄膜看起来有些改变，常是以往疾病留下的痕迹，请听医生的意见。",
+        _N.PLEURAL_OTHER: "包着肺的那层薄膜看起来有些改变，常是以往疾病的痕迹，请听医生的意见。",
         _N.FRACTURE: "片子上看起来有骨头断裂。胸部骨折会疼，吸气时更明显，多数在几周内自行愈合，"
         "具体情况请听医生的意见。",
         _N.SUPPORT_DEVICES: "片子上能看到体内或体表的装置，比如管子、导线或起搏器。"
@@ -123,10 +123,10 @@ WATCH: dict[Language, dict[FindingName, str]] = {
         _N.PLEURAL_EFFUSION: "With fluid beside the lung: watch whether breathing gets harder, and"
         " keep the appointments for control.",
         _N.PLEURAL_OTHER: _SKIN_EN,
-        _N.FRACTURE: "With a broken bone in the chest: rest, no heavy lifting, keep breathing deeply"
-        " and coughing gently so that the lungs stay clear.",
-        _N.SUPPORT_DEVICES: "With a device: do not pull at it, keep its exit dry and clean, and tell"
-        " every doctor of it.",
+        _N.FRACTURE: "With a broken bone in the chest: rest, no heavy lifting, keep breathing"
+        " deeply and coughing gently so that the lungs stay clear.",
+        _N.SUPPORT_DEVICES: "With a device: do not pull at it, keep its exit dry and clean, and"
+        " tell every doctor of it.",
         _N.NODULE: _SPOT_EN,
         _N.MASS: _SPOT_EN,
         _N.GRANULOMA: _SPOT_EN,

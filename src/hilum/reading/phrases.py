@@ -14,8 +14,8 @@ PHRASES: dict[Language, dict[str, str]] = {
         " words, and what to watch in general.",
         "unknown": "This reader does not judge {term}; it says neither that it is there nor that"
         " it is not.",
-        "unjudged": "This reader looks for nothing there; it says neither that it is normal nor that"
-        " it is not.",
+        "unjudged": "This reader looks for nothing there; it says neither that it is normal nor"
+        " that it is not.",
         "present": "Yes: {said}{chance}",
         "stated": "{said}{chance}",
         "contrary": "The reader says otherwise: {said}{chance}",
@@ -41,8 +41,8 @@ PHRASES: dict[Language, dict[str, str]] = {
         "and": ", ",
         "perhaps": "perhaps {term}",
         "maybe": "This is not certain: {said}",
-        "none_called": "Nothing that this reader looks for was called present. That does not make the"
-        " film normal: the reader looks for a few things only.",
+        "none_called": "Nothing that this reader looks for was called present. That does not make"
+        " the film normal: the reader looks for a few things only.",
         "not_normal": "There is something to look at:",
         "no_more": "Beside that, nothing that this reader looks for was called present.",
         "no_detail": "Whether it is new or old, or displaced, this reader did not say.",
@@ -51,15 +51,15 @@ PHRASES: dict[Language, dict[str, str]] = {
         "prior": "I know only this film and cannot compare it with an earlier one.",
         "cause": "A film alone does not tell the cause; the treating doctor will look for it.",
         "size": "This reader does not measure sizes.",
-        "severe": "How serious it is cannot be told from these findings alone; please ask the treating"
-        " doctor, and at once if you feel unwell.",
-        "treat": "I cannot answer that: drugs, operations, further tests and how it will go on are for"
-        " the treating doctor, who knows the patient.",
-        "greet": "Hello. Ask me about this film: what is seen, whether something is there, where, how"
-        " sure, or what it means in plain words.",
-        "help": "I can tell what is seen, whether something is there, where, on which side, how sure"
-        " the reader is, what it means in plain words, and what to watch in general. For anything"
-        " else, ask a doctor.",
+        "severe": "How serious it is cannot be told from these findings alone; please ask the"
+        " treating doctor, and at once if you feel unwell.",
+        "treat": "I cannot answer that: drugs, operations, further tests and how it will go on are"
+        " for the treating doctor, who knows the patient.",
+        "greet": "Hello. Ask me about this film: what is seen, whether something is there, where,"
+        " how sure, or what it means in plain words.",
+        "help": "I can tell what is seen, whether something is there, where, on which side, how"
+        " sure the reader is, what it means in plain words, and what to watch in general. For"
+        " anything else, ask a doctor.",
         "plain_nothing": "The reader found nothing of what it looks for on this picture. That does"
         " not rule everything out.",
         "plain_end": "This is a draft by a computer; a doctor who knows the patient has the last"
@@ -115,11 +115,12 @@ PHRASES: dict[Language, dict[str, str]] = {
         "cause": "仅凭一张片子不能说明原因，主治医生会进一步查找。",
         "size": "该阅片器不测量大小。",
         "severe": "仅凭这些征象不能判断严重程度，请咨询主治医生；如有不适，请立即就医。",
-        "treat": "这个问题我无法回答：用药、手术、进一步检查以及病情会怎样发展，应由了解病情的主治医生决定。",
+        "treat": "这个问题我无法回答：用药、手术、进一步检查以及病情会怎样发展，"
+        "应由了解病情的主治医生决定。",
         "greet": "您好。您可以问我这张片子：看到了什么、有没有某种征象、在哪里、有多大把握，"
         "或请我用通俗的话解释。",
-        "help": "我可以说明看到了什么、有没有某种征象、在哪里、哪一侧、阅片器有多大把握、用通俗的话怎么理解，"
-        "以及一般需要注意什么。其他问题请咨询医生。",
+        "help": "我可以说明看到了什么、有没有某种征象、在哪里、哪一侧、阅片器有多大把握、"
+        "用通俗的话怎么理解，以及一般需要注意什么。其他问题请咨询医生。",
         "plain_nothing": "在这张片子上，没有发现该阅片器所查的问题。但这并不能排除所有疾病。",
         "plain_end": "以上是计算机起草的内容，请以了解病情的医生的意见为准。",
         "watch_nothing": "没有发现需要特别注意的征象，照常爱护身体即可。",
