@@ -374,14 +374,31 @@ class Terminal:
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
+    def interrupt_until(self, done: Callable[[], bool]) -> None:
+        """Ctrl-C, again where it came just before the line editor waited and was not heeded."""
+        for _ in range(3):
+            self.interrupt()
+            for _ in range(200):
+                if done():
+                    return
+                self.read(0.1)
+        raise AssertionError(self.seen)
+
+    def read(self, seconds: float) -> None:
+        """Take what it writes, for so long at most; once it has closed its side, just wait."""
+        if select.select([self.fd], [], [], seconds)[0]:
+            try:
+                self.seen += os.read(self.fd, 4096).decode(errors="replace")
+            except OSError:
+                time.sleep(seconds)
+
     def end(self) -> int:
-        """The exit code, once it has left."""
-        try:
-            while os.read(self.fd, 4096):
-                pass
-        except OSError:
-            pass
-        return self.process.wait(60)
+        """The exit code, once it has left; what it still writes is read meanwhile."""
+        ends = time.monotonic() + 60
+        while self.process.poll() is None and time.monotonic() < ends:
+            self.read(0.1)
+        assert self.process.poll() is not None, self.seen
+        return int(self.process.returncode)
 
 
 @pytest.fixture
@@ -432,9 +449,9 @@ def test_ctrl_c_stops_an_answer_and_a_second_leaves(
     one.until("6th rib.")
     assert "\x1b[2J" not in one.seen  # what a model writes moves no terminal
     one.until("> ", 3)
-    one.interrupt()
-    one.until("Ctrl-C again")
-    one.interrupt()
+    before = one.seen.count("Ctrl-C again")
+    one.interrupt_until(lambda: one.seen.count("Ctrl-C again") > before)
+    one.interrupt_until(lambda: one.process.poll() is not None)
     assert one.end() == 0
     stopped, whole = (r for r in records(kept.read_text()) if r.get("who") == "model")
     assert (stopped["complete"], stopped["error"]) == (False, None)
