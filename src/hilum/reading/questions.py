@@ -68,12 +68,18 @@ _CHOICE = re.compile(r"有没有|有无|是不是|是否有?|会不会|能不能
 _ASKING = re.compile(rf"{_CHOICE.pattern}|能否看到|吗|呢|么|吧")
 _DENIED = re.compile(
     r"\bno\b|\bnot an?\b|\bnot any\b|\bwithout\b|free of|rul(?:e|ed|es) out|\bnothing\b|\bexclud"
-    r"|(?<!是)没|(?<!有)无(?!法)|不是(?!有)|未见|排除"
+    r"|(?<!是)没|(?<!有)无(?!法)|不是(?!有|说)|未见|排除"
 )
 _CLEAR = re.compile(r"\bclear\b|清晰|清楚")
 _UNEASY = re.compile(r"n't\b|\bnot\b|\bnever\b|不(?!张|要)")
+# Whether a thing is there: only such a question is answered with a yes.
+_WHETHER = re.compile(
+    r"\b(?:is|are) there\b|\bany\b|\b(?:have|has|got)\b|\bbroken?\b|\bbreak\b|\bfractured\b"
+    r"|有|[断裂折]了?[吗么没]"
+)
 _TAG = re.compile(
-    r"(?:,\s*|\bis that |\bam i |\byou'?re )right\s*$|\b(?:all|alright) right|right (?:now|away)"
+    r"(?<!\bthe )(?<!\bmy )(?<!\bhis )(?<!\bher )(?<!\bon )(?<!\band )\bright\s*$|\ball right"
+    r"|\bright (?:now|away|place|way|position|answer|film)"
 )
 _SIDES = ((Side.LEFT, re.compile(r"\bleft\b|左")), (Side.RIGHT, re.compile(r"\bright\b|右")))
 _WORDS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
@@ -207,7 +213,7 @@ def _part(low: str) -> Question:
         place=_place(low),
         group=bool(group and not named),
         denied=bool(_DENIED.search(plain)),
-        neutral=bool(_UNEASY.search(plain)) or Intent.NORMAL in fits,
+        neutral=bool(_UNEASY.search(plain)) or Intent.NORMAL in fits or not _WHETHER.search(low),
     )
 
 
