@@ -75,7 +75,7 @@ _UNEASY = re.compile(r"n't\b|\bnot\b|\bnever\b|不(?!张|要)")
 # Whether a thing is there: only such a question is answered with a yes.
 _WHETHER = re.compile(
     r"\b(?:is|are) there\b|\bany\b|\b(?:have|has|got)\b|\bbroken?\b|\bbreak\b|\bfractured\b"
-    r"|有|[断裂折]了?[吗么没]"
+    r"|有|[断裂折]了?[吗么没]|^\W*(?:an? )?[a-z]+(?: [a-z]+)?\W*$"  # or the finding alone
 )
 _TAG = re.compile(
     r"(?<!\bthe )(?<!\bmy )(?<!\bhis )(?<!\bher )(?<!\bon )(?<!\band )\bright\s*$|\ball right"
