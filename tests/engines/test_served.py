@@ -224,3 +224,40 @@ def test_a_data_url_is_the_image_whatever_its_memory_layout() -> None:
     turned = FILM.T[::-1]
     data = base64.b64decode(data_url(turned).partition("base64,")[2])
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), turned)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "sent"),
+    [
+        (Sampling(9), {"temperature": 0}),
+        (Sampling(9, seed=3), {"temperature": 0}),
+        (Sampling(9, temperature=0.7, top_p=0.9), {"temperature": 0.7, "top_p": 0.9}),
+        (
+            Sampling(9, temperature=0.7, seed=3),
+            {"temperature": 0.7, "top_p": 1.0, "seed": 3},
+        ),
+    ],
+)
+def test_sampling_is_sent(server: Server, sampling: Sampling, sent: dict[str, float]) -> None:
+    server.otherwise = events("a")
+    list(engine(server).stream(Request((), "Hi"), sampling))
+    (body,) = server.requests
+    assert {k: body[k] for k in ("temperature", "top_p", "seed") if k in body} == sent
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -0.1}, {"temperature": 3}, {"top_p": 0}])
+def test_sampling_outside_its_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        Sampling(9, **wrong)  # type: ignore[arg-type]
+
+
+def test_sampling_says_how_it_drew() -> None:
+    assert Sampling(9).describe() == {"do_sample": False, "max_new_tokens": 9}
+    drawn = Sampling(9, temperature=0.5, top_p=0.9, seed=1).describe()
+    assert drawn == {
+        "do_sample": True,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 1,
+        "max_new_tokens": 9,
+    }

@@ -11,7 +11,9 @@ from hilum.codes import Code
 from hilum.findings import Bone, Finding, FindingName, Instance, Region, Side, Status
 from hilum.language import label, write
 from hilum.reading.chat import Turn, answer, percent, pieces, transcript
-from hilum.reading.phrases import CUES, LAY, PHRASES, WATCH
+from hilum.reading.kind import LAY, WATCH
+from hilum.reading.phrases import PHRASES
+from hilum.reading.questions import Intent, cues
 from hilum.report import NOTICE, Gate, Language, Provenance, Report, StudyRecord, Verdict
 from hilum.study import Study, View
 
@@ -74,7 +76,10 @@ def ask(*questions: str, of: Report | None = None) -> str:
         ("Please describe the film", "Right pleural effusion"),
         ("Is there a fracture?", "Yes: Fracture of the lateral left 6th rib."),
         ("any broken ribs?", "97 %"),
-        ("Is the heart enlarged?", "Heart size is normal. The estimated probability is 3 %."),
+        (
+            "Is the heart enlarged?",
+            "Heart size is normal. The estimated probability of cardiomegaly is 3 %.",
+        ),
         ("Is there a nodule?", "It is uncertain: Possible nodule."),
         ("Is there a pneumothorax?", "does not judge pneumothorax"),
         ("Could it be cancer?", "does not judge mass"),
@@ -90,7 +95,7 @@ def ask(*questions: str, of: Report | None = None) -> str:
         ("What is the capital of France?", "I cannot answer that"),
         ("Which drug and which dose?", "I cannot answer that"),
         ("请描述这张片子", "左侧第6肋骨腋段骨折"),
-        ("有没有骨折？", "有：左侧第6肋骨腋段骨折。估计概率为97 %。"),
+        ("有没有骨折？", "有：左侧第6肋骨腋段骨折。骨折的估计概率为97 %。"),
         ("有胸腔积液吗", "右侧胸腔积液"),
         ("心脏大吗？", "心影大小正常"),
         ("有气胸吗", "不判断气胸"),
@@ -191,7 +196,8 @@ def test_both_languages_have_the_same_phrases() -> None:
     assert PHRASES["en"].keys() == PHRASES["zh"].keys()
     assert LAY["en"].keys() == LAY["zh"].keys()
     assert WATCH["en"].keys() == WATCH["zh"].keys()
-    assert len({intent for intent, *_ in CUES}) == len(CUES)
+    assert set(LAY["en"]) == set(WATCH["en"]) == set(N) - {N.NO_FINDING}
+    assert set(cues().intents) == set(Intent)
 
 
 def test_a_transcript_is_the_question_or_the_turns() -> None:

@@ -71,7 +71,7 @@ def test_a_question_about_a_film(client: openai.OpenAI) -> None:
         model="hilum", messages=[user("Is there a fracture?", url(film(permille=930)))]
     )
     assert answer.choices[0].message.content == (
-        "Yes: Fracture of the left 6th rib. The estimated probability is 93 %."
+        "Yes: Fracture of the left 6th rib. The estimated probability of fracture is 93 %."
     )
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None
@@ -83,7 +83,7 @@ def test_a_question_about_a_film(client: openai.OpenAI) -> None:
 def test_dicom_in_either_kind_of_part(client: openai.OpenAI, make_file: MakeFile) -> None:
     content = url(make_file(pixels_of(permille=100)).read_bytes(), "application/dicom")
     said = say(client, user("有没有骨折？", content))
-    assert said == "未见骨折。估计概率为10 %。"
+    assert said == "未见骨折。骨折的估计概率为10 %。"
     part: Any = {"type": "file", "file": {"file_data": content, "filename": "DOE^JANE.dcm"}}
     text: Any = {"type": "text", "text": "有没有骨折？"}
     assert say(client, {"role": "user", "content": [text, part]}) == said

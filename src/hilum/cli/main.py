@@ -24,6 +24,7 @@ from hilum import __version__
 from hilum.cli.audit import audit
 from hilum.cli.bench import bench
 from hilum.cli.calibrate import calibrate
+from hilum.cli.chat import chat
 from hilum.cli.evaluate import evaluate
 from hilum.cli.label import label
 from hilum.cli.merge import merge
@@ -57,6 +58,7 @@ verbs = typer.Typer(
 )
 for verb in (
     read,
+    chat,
     label,
     audit,
     translate,

@@ -24,17 +24,36 @@ class Request:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How text is drawn. Greedy; ``max_new_tokens`` bounds its length.
+    """How text is drawn; ``max_new_tokens`` bounds its length.
 
+    Greedy at ``temperature`` 0. Above it tokens are drawn from the likeliest that together have
+    ``top_p`` of the probability (nucleus sampling, Holtzman et al., ICLR 2020); the same
+    ``seed`` draws the same text from the same engine, None draws another each time.
     ``ignore_stops``: no stop is ever written, so that many tokens are, for measuring speed.
+    Other numbers raise ValueError.
     """
 
     max_new_tokens: int = 224
     ignore_stops: bool = False
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.temperature <= 2 and 0 < self.top_p <= 1):
+            raise ValueError(f"a temperature from 0 to 2 and a top_p above 0, to 1: {self}")
+
+    @property
+    def greedy(self) -> bool:
+        """True where always the likeliest token is taken."""
+        return self.temperature == 0
 
     def describe(self) -> dict[str, Any]:
         """For a report's provenance."""
-        return {"do_sample": False, "max_new_tokens": self.max_new_tokens}
+        if self.greedy:
+            return {"do_sample": False, "max_new_tokens": self.max_new_tokens}
+        drawn = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+        return {"do_sample": True, **drawn, "max_new_tokens": self.max_new_tokens}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -68,11 +69,11 @@ class OpenVinoEngine:
         self._together: Together[Request, Draft] = Together(self._write, BATCH)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Draft]:
-        """Greedy drafts; requests of all callers are batched continuously."""
+        """Drafts; requests of all callers are batched continuously."""
         return self._together.run(list(requests), sampling)
 
     def stream(self, request: Request, sampling: Sampling) -> Iterator[str]:
-        """Pieces of the greedy draft, as the engine lets them go."""
+        """Pieces of the draft, as the engine lets them go."""
         pieces: SimpleQueue[str | BaseException | None] = SimpleQueue()
         stopped: list[bool] = []
 
@@ -152,7 +153,11 @@ class OpenVinoEngine:
 
     def _config(self, sampling: Sampling) -> Any:
         config = self._pipe.get_config()
-        config.do_sample = False
+        config.do_sample = not sampling.greedy
+        if not sampling.greedy:
+            config.temperature, config.top_p = sampling.temperature, sampling.top_p
+            config.top_k = self._genai.GenerationConfig().top_k  # all of them
+            config.rng_seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
         config.max_new_tokens = sampling.max_new_tokens
         config.stop_token_ids = self._stops
         if sampling.ignore_stops:

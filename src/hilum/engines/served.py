@@ -50,7 +50,7 @@ class ServedEngine:
         sampling: Sampling,
         schema: dict[str, Any] | None = None,
     ) -> list[Draft]:
-        """Drafts at temperature 0, several requests at once.
+        """Drafts, several requests at once.
 
         ``schema``: a JSON schema that the server holds the text to; a text that is no JSON then
         raises ``remote_invalid``. Raises as :class:`Remote` does.
@@ -106,9 +106,13 @@ class ServedEngine:
         content = [*pictures, {"type": "text", "text": request.prompt}]
         body: dict[str, Any] = {
             "messages": [{"role": "user", "content": content}],
-            "temperature": 0,
+            "temperature": sampling.temperature,
             "max_tokens": sampling.max_new_tokens,
         }
+        if not sampling.greedy:
+            body["top_p"] = sampling.top_p
+            if sampling.seed is not None:
+                body["seed"] = sampling.seed
         if schema is not None:
             held = {"name": "report", "schema": schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": held}

@@ -1,27 +1,36 @@
 """Conversation about a study that was read.
 
-A reader whose card says ``chat: findings`` (the embedded one) answers by rule from its report:
-what is seen, whether something is there, where, which side, how sure, in plain words, what to
-watch; it says so where it cannot. ``chat: model`` lets the engine write. Nothing that stands in
-a film, a header or a question is ever taken for an instruction by the rules.
+A reader whose card says ``chat: findings`` (the embedded one) answers by rule from its report,
+see :mod:`hilum.reading.answers`. ``chat: model`` lets the engine write; what it writes is held
+against the report, see :func:`disagreements`. Nothing of a file's header ever comes into a prompt.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from hilum.engines import Request, Sampling
-from hilum.findings import FINDINGS, Finding, FindingName, Record, Side, Status
-from hilum.language import label, template
-from hilum.language.words import language_of
-from hilum.reading.phrases import CUES, LAY, NAMED, PHRASES, WATCH, Intent
-from hilum.report import NOTICE, Language, Report
+from hilum.findings import FindingName, Record, Status
+from hilum.language import label
+from hilum.reading.answers import percent, respond
+from hilum.report import Language, Report
 from hilum.study import Study
 
 if TYPE_CHECKING:
     from hilum.reading.reader import Reader
+
+__all__ = [
+    "Turn",
+    "answer",
+    "by_model",
+    "converse",
+    "disagreements",
+    "percent",
+    "pieces",
+    "transcript",
+]
 
 
 class Turn(Record):
@@ -31,29 +40,42 @@ class Turn(Record):
     text: str
 
 
-_ASKING = re.compile(r"有没有|有无|是否有|是否|是不是|会不会|存不存在|能否看到|吗|呢|么")
+_PERCENT = r" ?[<>约]?\d+(?:\.\d+)? ?%"
+# What people write for what the labeler knows by its term. A number is no assertion: "the
+# probability of a fracture is 2 %", "fracture: 2 %".
+_LAY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), term)
+    for pattern, term in (
+        (rf"(?:probability|chances?|likelihood|odds) (?:of|for) [\w ]{{1,40}}?[:=]?{_PERCENT}", ""),
+        (rf"[\u4e00-\u9fff]{{2,8}}的?(?:估计)?(?:概率|可能性|几率)约?[为是]?[:：]?{_PERCENT}", ""),
+        (rf"(?:[a-z][a-z -]{{2,30}}|[\u4e00-\u9fff]{{2,8}})[:：]{_PERCENT}", ""),
+        (r"\b(?:is|are) (?:\w+ )?broken\b", "shows a fracture"),
+        (r"\bbroken (?=\w+)", "fractured "),
+        (r"\bcollapsed lung\b", "pneumothorax"),
+        (r"\b(?:fluid|water) (?:in|on|around|beside) the (?:lungs?|chest)\b", "pleural effusion"),
+        (r"(?:没有?|未)断裂?(?!定)", "未见骨折"),
+        (r"断裂|断了", "骨折"),
+        (r"积水", "积液"),
+        (
+            r"(?<!不等于|不代表|能说明)(?:胸片|片子|X光片?|一切|完全)[是都]?正常(?!吗|与)",
+            "未见异常",
+        ),
+    )
+)
 
 
 def answer(report: Report, turns: Sequence[Turn], language: Language | None = None) -> str:
     """The answer to the last turn of the user, from the report alone.
 
     ``language``: of the answer; by default that of the question. A question that names no finding
-    is about the one named before.
+    is about the one named before. An abstained study has one answer: that it was not read.
     """
-    asked = [turn.text for turn in turns if turn.role == "user"]
-    question = asked[-1] if asked else ""
-    chosen = language or (language_of(question) if question.strip() else report.language)
-    words = PHRASES[chosen]
-    if report.abstained:
-        reasons = [code.sentence(chosen) for code in report.gate.reasons]
-        return words["not_read"].format(reasons=("; " if chosen == "en" else "；").join(reasons))
-    intent = _intent(question)
-    named = _named(question)
-    if intent is None and not named and question.strip():
-        return words["cannot"]
-    if not named and intent in (Intent.SURE, Intent.WHERE):
-        named = next((found for text in reversed(asked[:-1]) if (found := _named(text))), [])
-    return _Answer(report, chosen, named).to(intent)
+    return respond(report, [turn.text for turn in turns if turn.role == "user"], language)
+
+
+def by_model(reader: Reader, report: Report) -> bool:
+    """True where the reader's engine writes the answers."""
+    return reader.card.chat == "model" and not report.abstained
 
 
 def converse(
@@ -61,15 +83,41 @@ def converse(
     study: Study,
     report: Report,
     turns: Sequence[Turn],
-    max_new_tokens: int,
+    sampling: Sampling | int,
     language: Language | None = None,
 ) -> Iterator[str]:
-    """The pieces of the next turn: of the rules, or of the reader's engine."""
-    if reader.card.chat == "findings" or report.abstained:
+    """The pieces of the next turn: of the rules, or of the reader's engine.
+
+    ``sampling``: how a model's words are drawn, or how many tokens at most, greedily. Raises what
+    the engine raises.
+    """
+    if not by_model(reader, report):
         yield from pieces(answer(report, turns, language))
         return
+    drawn = Sampling(sampling) if isinstance(sampling, int) else sampling
     images = tuple(view.display() for view in study.views)
-    yield from reader.engine.stream(Request(images, transcript(turns)), Sampling(max_new_tokens))
+    yield from reader.engine.stream(Request(images, transcript(turns)), drawn)
+
+
+def disagreements(report: Report, text: str, language: Language | None = None) -> list[FindingName]:
+    """Findings that a text asserts and the thresholds deny, or the other way round.
+
+    Only findings with a probability count; an uncertain status on either side disagrees with
+    nothing. ``no_finding``: the text calls a film normal on which something is present.
+    """
+    for pattern, term in _LAY:
+        text = pattern.sub(term, text)
+    said = {f.name: f.status for f in label(text, language)}
+    found = [
+        f.name
+        for f in report.findings
+        if f.probability is not None
+        and {f.status, said.get(f.name)} == {Status.PRESENT, Status.ABSENT}
+    ]
+    normal = said.get(FindingName.NO_FINDING) is Status.PRESENT
+    if normal and any(f.present and f.probability is not None for f in report.findings):
+        found.append(FindingName.NO_FINDING)
+    return found
 
 
 def transcript(turns: Sequence[Turn]) -> str:
@@ -83,159 +131,3 @@ def transcript(turns: Sequence[Turn]) -> str:
 def pieces(text: str) -> list[str]:
     """A text in pieces that joined are the text: words with the space before, or a character."""
     return re.findall(r"\s*[\u2e80-\uffff]|\s*[^\s\u2e80-\uffff]+|\s+$", text)
-
-
-class _Answer:
-    """One answer: each intent has its method; all read the report and the same phrases."""
-
-    def __init__(self, report: Report, language: Language, named: list[FindingName]) -> None:
-        self.report, self.language, self.named = report, language, named
-        self.words = PHRASES[language]
-        self.space = " " if language == "en" else ""
-
-    def to(self, intent: Intent | None) -> str:
-        """The answer to an intent; without one, to whether the named findings are there."""
-        methods: dict[Intent | None, Callable[[], str]] = {
-            None: self._is_there,
-            Intent.WATCH: self._watch,
-            Intent.PLAIN: self._plain,
-            Intent.SURE: self._sure,
-            Intent.SIDES: self._sides,
-            Intent.WHERE: self._where,
-            Intent.SEEN: self._is_there if self.named else self._seen,
-            Intent.WHO: lambda: self.words["who"],
-            Intent.THANKS: lambda: self.words["thanks"],
-        }
-        answered = methods[intent] if intent or self.named else self._seen
-        return answered()
-
-    def _seen(self) -> str:
-        text = self.report.text or ""
-        if self.language != self.report.language:
-            text = template.write(self.report.findings, self.language)
-        return self._join([text, *self._doubts(), self._notice()])
-
-    def _is_there(self) -> str:
-        return self._join([self._verdict(name) for name in self.named] + self._doubts())
-
-    def _verdict(self, name: FindingName) -> str:
-        finding = self.report.finding(name)
-        if finding is None:
-            return self.words["unknown"].format(term=self._term(name))
-        said = self._join(template.sentence(finding, self.language))
-        return self.words[finding.status].format(
-            term=self._term(name), said=said, chance=self._chance(finding)
-        )
-
-    def _sure(self) -> str:
-        asked = [f for name in self.named if (f := self.report.finding(name))]
-        rated = [f for f in asked or self.report.findings if f.probability is not None]
-        if not rated:
-            return self.words["no_probability"]
-        lines = [
-            self.words["rated"].format(
-                term=self._term(f.name),
-                percent=percent(f.probability or 0),
-                threshold=percent(self.report.provenance.thresholds.get(f.name, 0.5)),
-                status=self.words[f"is_{f.status}"],
-            )
-            for f in rated
-        ]
-        return self._join([*lines, self.words["calibrated"]])
-
-    def _where(self) -> str:
-        shown = self._present()
-        if not shown:
-            return self._nothing_there()
-        lines = []
-        for finding in shown:
-            if any(i.side or i.ribs or i.region or i.bone or i.box for i in finding.instances):
-                lines += template.sentence(finding, self.language)
-            else:
-                lines.append(self.words["no_place"].format(term=self._term(finding.name)))
-        return self._join([*lines, self.words["sides_are"]])
-
-    def _sides(self) -> str:
-        shown = self._present()
-        if not shown:
-            return self._nothing_there()
-        lines = []
-        for key, sides in (
-            ("left", (Side.LEFT, Side.BILATERAL)),
-            ("right", (Side.RIGHT, Side.BILATERAL)),
-        ):
-            found = [f.name for f in shown if any(i.side in sides for i in f.instances)]
-            terms = self._list(found) if found else self.words["nothing_here"]
-            lines.append(self.words[key].format(terms=terms))
-        rest = [f.name for f in shown if not any(i.side for i in f.instances)]
-        if rest:
-            lines.append(self.words["no_side"].format(terms=self._list(rest)))
-        return self._join([*lines, self.words["sides_are"]])
-
-    def _plain(self) -> str:
-        shown = self._present()
-        lines = [LAY[self.language][f.name] for f in shown if f.name in LAY[self.language]]
-        return self._join([*(lines or [self.words["plain_nothing"]]), self.words["plain_end"]])
-
-    def _watch(self) -> str:
-        shown = self._present()
-        lines = [WATCH[self.language][f.name] for f in shown if f.name in WATCH[self.language]]
-        return self._join([*(lines or [self.words["watch_nothing"]]), self.words["watch_end"]])
-
-    def _present(self) -> list[Finding]:
-        """What is there, or may be, of what was named, or of everything; parents left out."""
-        said = template.to_say(self.report.findings)
-        there = [f for f in said if f.status is not Status.ABSENT]
-        named = [f for f in there if f.name in self.named]
-        return named if self.named else there
-
-    def _nothing_there(self) -> str:
-        if self.named:
-            return self._is_there()
-        return self.words["nothing_present"]
-
-    def _doubts(self) -> list[str]:
-        return [flag.sentence(self.language) + self.words["stop"] for flag in self.report.flags]
-
-    def _notice(self) -> str:
-        own = NOTICE[self.language]
-        return self.report.notice if self.language == self.report.language else own
-
-    def _term(self, name: FindingName) -> str:
-        return FINDINGS[name].zh if self.language == "zh" else FINDINGS[name].en
-
-    def _list(self, names: list[FindingName]) -> str:
-        return self.words["and"].join(self._term(name) for name in names)
-
-    def _chance(self, finding: Finding) -> str:
-        if finding.probability is None:
-            return ""
-        return self.words["chance"].format(percent=percent(finding.probability))
-
-    def _join(self, parts: Sequence[str]) -> str:
-        return self.space.join(part for part in parts if part)
-
-
-def percent(probability: float) -> str:
-    """For a person: whole numbers, and never a certain 0 or 100 %."""
-    if probability < 0.01:
-        return "<1 %"
-    if probability > 0.99:
-        return ">99 %"
-    return f"{probability * 100:.0f} %"
-
-
-def _intent(question: str) -> Intent | None:
-    low = question.lower()
-    return next((intent for intent, *cues in CUES if any(re.search(c, low) for c in cues)), None)
-
-
-def _named(question: str) -> list[FindingName]:
-    """The findings that a question speaks of; a parent only where it is named itself."""
-    low = question.lower()
-    found = {name for name, cue in NAMED.items() if re.search(cue, low)}
-    for language in ("en", "zh"):
-        plain = _ASKING.sub("", question) if language == "zh" else question
-        found |= {f.name for f in label(plain, language)}
-    parents = {FINDINGS[name].parent for name in found}
-    return [name for name in FINDINGS if name in found - parents - {FindingName.NO_FINDING}]

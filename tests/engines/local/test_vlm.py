@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -306,3 +307,36 @@ def test_nothing_asked_nothing_said(family: Family) -> None:
     assert family.engine.choose([], "", [Question("a", ("b",))]) == []
     (nothing,) = family.engine.choose([(film(0),)], "", [])
     assert nothing.size == 0
+
+
+HOT = Sampling(12, temperature=1.5, top_p=0.99, seed=7)
+
+
+def test_a_seed_draws_the_same_text_again_and_another_seed_another(family: Family) -> None:
+    first = texts(family, REQUESTS, HOT)
+    torch.manual_seed(99)  # what others drew meanwhile
+    assert texts(family, REQUESTS, HOT) == first
+    assert texts(family, REQUESTS, replace(HOT, seed=8)) != first
+    assert texts(family, REQUESTS, replace(HOT, temperature=0)) == texts(
+        family, REQUESTS, Sampling(12)
+    )
+
+
+def test_what_is_drawn_hangs_on_no_company_and_streams_alike(family: Family) -> None:
+    request = REQUESTS[0]
+    (alone,) = texts(family, [request], HOT)
+    assert texts(family, REQUESTS, HOT)[0] == alone
+    assert "".join(family.engine.stream(request, HOT)) == alone
+
+
+def test_a_seed_leaves_torchs_own_numbers_alone(family: Family) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    texts(family, [REQUESTS[2]], HOT)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_hardly_any_of_the_probability_is_the_likeliest_token(family: Family) -> None:
+    narrow = Sampling(8, temperature=1.0, top_p=1e-6)
+    assert texts(family, [REQUESTS[0]], narrow) == texts(family, [REQUESTS[0]], SHORT)

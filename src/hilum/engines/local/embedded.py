@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hilum.codes import Code, HilumError
 from hilum.engines.base import Draft, Image, Located, Question, Request, Sampling
 from hilum.engines.likelihood import answer_probabilities, table
+from hilum.engines.local import draw
 from hilum.engines.weights import box_tokens, need_torch, open_folder
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class LocalEngine:
         self._memory: OrderedDict[bytes, Encoded] = OrderedDict()
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Draft]:
-        """Greedy drafts; requests of one prompt run in batches.
+        """Drafts; requests of one prompt run in batches.
 
         A draft also ends where the decoder has no more positions, and is then not complete.
         """
@@ -81,7 +82,7 @@ class LocalEngine:
         for prompt, rows in batches:
             films = self._encode([_one(requests[i].images) for i in rows])
             ids = self._prompt(prompt).expand(len(rows), -1)
-            with self._torch.inference_mode():
+            with self._torch.inference_mode(), draw.seeded(sampling):
                 written = self.model.generate(**self._arguments(films, ids, sampling))
             for i, film, tokens in zip(
                 rows, films, written[:, ids.shape[1] :].tolist(), strict=True
@@ -90,7 +91,7 @@ class LocalEngine:
         return [drafts[i] for i in range(len(requests))]
 
     def stream(self, request: Request, sampling: Sampling) -> Iterator[str]:
-        """Pieces of the greedy draft; joined, they are the text that ``generate`` gives."""
+        """Pieces of the draft; joined, they are the text that ``generate`` gives."""
         from transformers import TextIteratorStreamer
 
         films = self._encode([_one(request.images)])
@@ -100,7 +101,8 @@ class LocalEngine:
 
         def write() -> None:
             try:
-                self.model.generate(**arguments, streamer=streamer)
+                with draw.seeded(sampling):
+                    self.model.generate(**arguments, streamer=streamer)
             except BaseException as error:
                 failed.append(error)
                 streamer.end()  # or whoever reads the pieces would wait for ever
@@ -198,9 +200,8 @@ class LocalEngine:
             "encoder_outputs": BaseModelOutput(self._torch.stack([f.tokens for f in films])),
             "decoder_input_ids": ids,
             "max_new_tokens": limit,
-            "do_sample": False,
-            "num_beams": 1,
             "min_new_tokens": limit if sampling.ignore_stops else None,
+            **draw.arguments(sampling),
         }
 
     def _prompt(self, prompt: str) -> Tensor:

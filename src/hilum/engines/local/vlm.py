@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hilum.codes import Code, HilumError
 from hilum.engines.base import Draft, Image, Question, Request, Sampling
 from hilum.engines.likelihood import table
+from hilum.engines.local import draw
 from hilum.engines.local.choose import likelihoods
 from hilum.engines.local.films import Film, Films
 from hilum.engines.local.place import Precision, choose_place
@@ -33,6 +34,9 @@ class Asked:
 
     films: tuple[Film, ...]
     ids: list[int]
+
+
+Kind = tuple[Sampling, int | None]
 
 
 class VlmEngine:
@@ -88,13 +92,13 @@ class VlmEngine:
         self._together: Together[Asked, Draft] = Together(self._write, self.batch)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Draft]:
-        """Greedy drafts; a text that no stop id ended is not complete.
+        """Drafts; a text that no stop id ended is not complete.
 
         Raises ``prompt_too_long`` where a prompt leaves the model no position to write in.
         """
         asked = [self._ask(r.images, r.prompt) for r in requests]
         drafts: dict[int, Draft] = {}
-        kinds: dict[tuple[Any, ...], list[int]] = {}
+        kinds: dict[Kind, list[int]] = {}
         for i, one in enumerate(asked):
             kinds.setdefault(self._kind(one, sampling), []).append(i)
         for kind, rows in kinds.items():
@@ -105,7 +109,7 @@ class VlmEngine:
         return [drafts[i] for i in range(len(requests))]
 
     def stream(self, request: Request, sampling: Sampling) -> Iterator[str]:
-        """Pieces of the greedy draft; joined, they are the text that ``generate`` gives."""
+        """Pieces of the draft; joined, they are the text that ``generate`` gives."""
         from transformers import TextIteratorStreamer
 
         asked = self._ask(request.images, request.prompt)
@@ -173,22 +177,24 @@ class VlmEngine:
             raise HilumError(Code.PROMPT_TOO_LONG, "prompt", wrong)
         return room
 
-    def _kind(self, asked: Asked, sampling: Sampling) -> tuple[Any, ...]:
+    def _kind(self, asked: Asked, sampling: Sampling) -> Kind:
         """What requests of one batch have in common."""
         limit = min(sampling.max_new_tokens, self._room(asked.ids))
-        if self._short and len(asked.ids) + limit > self._short:
-            return (limit, sampling.ignore_stops, id(asked))  # its rope would change the others
-        return (limit, sampling.ignore_stops)
+        kept = replace(sampling, max_new_tokens=limit)
+        # its rope would change the others; what is drawn would hang on its company
+        alone = bool(self._short and len(asked.ids) + limit > self._short) or not sampling.greedy
+        return (kept, id(asked) if alone else None)
 
     def _write(self, asked: list[Asked], kind: Any) -> list[Draft]:
         rows = self._generate(asked, kind)
         return [self._draft(row) for row in rows]
 
     def _generate(
-        self, asked: list[Asked], kind: Any, streamer: Any = None, left: Any = None
+        self, asked: list[Asked], kind: Kind, streamer: Any = None, left: Any = None
     ) -> list[list[int]]:
         """New ids of each prompt; ``kind`` is what ``_kind`` says of all of them."""
-        limit, ignore_stops = kind[:2]
+        sampling = kind[0]
+        limit = sampling.max_new_tokens
         torch = self._torch
         longest = max(len(a.ids) for a in asked)
         pads = [longest - len(a.ids) for a in asked]
@@ -199,16 +205,15 @@ class VlmEngine:
         extra = {name: value(ids) if callable(value) else value for name, value in given.items()}
         if left is not None:
             extra["stopping_criteria"] = [lambda *_: torch.full((len(asked),), left.is_set())]
-        with torch.inference_mode():
+        with torch.inference_mode(), draw.seeded(sampling):
             written = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 **extra,
                 max_new_tokens=limit,
-                do_sample=False,
-                num_beams=1,
+                **draw.arguments(sampling),
                 eos_token_id=self.stops,
-                min_new_tokens=limit if ignore_stops else None,
+                min_new_tokens=limit if sampling.ignore_stops else None,
                 pad_token_id=self._pad,
                 streamer=streamer,
             )
