@@ -147,7 +147,7 @@ def ours(given: Any) -> tuple[Any, Any]:
     told = arguments(given, built, how.steps, 1, evaluate=False)
     told.set_save(strategy="no")
     clock = _clock(TrainerCallback)
-    tuner = Tuner(built, given, train, None, told, places, callbacks=[clock])
+    tuner = Tuner(built, given, train, None, told, places, [clock])
     tuner.train()
     return clock, tuner.model
 

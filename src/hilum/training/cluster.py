@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from hilum.codes import Code, HilumError
@@ -29,7 +30,7 @@ def train_on_ray(recipe: Recipe, address: str, workers: int) -> Run:
     try:
         trainer = TorchTrainer(
             _worker,
-            train_loop_config={"recipe": recipe.model_dump(mode="json"), "here": os.getcwd()},
+            train_loop_config={"recipe": recipe.model_dump(mode="json"), "here": str(Path.cwd())},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
             run_config=RunConfig(
                 name=recipe.name, storage_path=str((recipe.folder / "ray").absolute())
