@@ -65,7 +65,8 @@ def open_base(folder: Path, recipe: Recipe, choice: Choice, device: Device) -> A
     """The weights as they are computed with, quantised where the recipe says so."""
     from transformers import AutoModelForImageTextToText
 
-    import hilum.models.maira2  # noqa: F401 - registers MAIRA-2's architecture
+    import hilum.models.maira2  # registers MAIRA-2's architecture, and the tower
+    import hilum.models.tower  # noqa: F401
     from hilum.models.safety import refuse_remote_code, weight_files
 
     weight_files(folder)  # no pickle, nothing missing

@@ -61,7 +61,8 @@ def shadow(recipe: Recipe, config: Any, choice: Choice) -> tuple[Any, Any]:
     from torch._subclasses import FakeTensorMode
     from transformers import AutoModelForImageTextToText
 
-    import hilum.models.maira2  # noqa: F401 - registers MAIRA-2's architecture
+    import hilum.models.maira2  # registers MAIRA-2's architecture, and the tower
+    import hilum.models.tower  # noqa: F401
 
     config._attn_implementation = recipe.model.attention
     mode = FakeTensorMode(allow_non_fake_inputs=True)

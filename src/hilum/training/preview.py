@@ -82,7 +82,8 @@ def preview(recipe: Recipe, rows: int = 2, device: Device | None = None) -> Prev
 def _opened(recipe: Recipe) -> tuple[Any, Chat, list[str]]:
     from transformers import AutoConfig, GenerationConfig
 
-    import hilum.models.maira2  # noqa: F401 - registers MAIRA-2's architecture
+    import hilum.models.maira2  # registers MAIRA-2's architecture, and the tower
+    import hilum.models.tower  # noqa: F401
     from hilum.models.processing import open_processor
 
     try:
