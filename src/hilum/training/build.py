@@ -9,7 +9,7 @@ from typing import Any
 from hilum.codes import Code, HilumError
 from hilum.training import parts
 from hilum.training.collate import Chat
-from hilum.training.device import Choice, Device, choose, quantisation_config
+from hilum.training.device import Choice, Device, choose, give_back_memory, quantisation_config
 from hilum.training.recipe import PARTS, Recipe
 
 
@@ -53,6 +53,8 @@ def build(recipe: Recipe, device: Device | None = None) -> Built:
 
     quiet()
     device = device or Device.here()
+    if device.kind == "cpu":
+        give_back_memory()
     choice = choose(recipe.precision, device)
     folder = model_folder(recipe.model.path)
     model = open_base(folder, recipe, choice, device)

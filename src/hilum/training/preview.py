@@ -60,7 +60,8 @@ def preview(recipe: Recipe, rows: int = 2, device: Device | None = None) -> Prev
     from hilum.training.sft import planned_steps
 
     quiet()
-    choice = choose(recipe.precision, device or Device.here())
+    device = device or Device.here()
+    choice = choose(recipe.precision, device)
     config, chat, notes = _opened(recipe)
     corpus = Corpus(recipe.data, "train", recipe.seed)
     checked = check(corpus, chat, longest_allowed(recipe.data.max_length, config))
@@ -74,7 +75,7 @@ def preview(recipe: Recipe, rows: int = 2, device: Device | None = None) -> Prev
         rows=_rows(chat, shown),
         checked=checked,
         steps=planned_steps(recipe, len(checked.tasks)),
-        memory=estimate(recipe, shadowed, choice, shapes),
+        memory=estimate(recipe, shadowed, choice, shapes, device.kind),
         notes=notes,
     )
 
