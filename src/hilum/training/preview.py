@@ -158,7 +158,8 @@ def _rows(chat: Chat, samples: Sequence[Any]) -> list[Row]:
     shown = []
     for sample in samples:
         batch = Collator(chat)([sample])
-        ids, labels = batch["input_ids"][0], batch["labels"][0]
+        there = batch["attention_mask"][0].bool()
+        ids, labels = batch["input_ids"][0][there], batch["labels"][0][there]
         pieces: list[Piece] = []
         run: list[int] = []
         kind = ""
