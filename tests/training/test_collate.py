@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hilum.codes import HilumError
 from hilum.models.processing import open_processor
 from hilum.training.build import image_token
-from hilum.training.collate import IGNORED, Chat, Collator, learnt_text
+from hilum.training.collate import EVEN, IGNORED, Chat, Collator, learnt_text
 from hilum.training.corpus import Sample
 from hilum.training.loss import let_answer
 from tests.training.conftest import FAMILIES, png
@@ -89,7 +89,18 @@ def test_the_prompt_is_the_one_that_generation_starts_from(opened: tuple[str, Op
     n = begun["input_ids"].shape[1]
     assert torch.equal(whole["input_ids"][:, :n], begun["input_ids"])
     assert (whole["labels"][:, :n] == IGNORED).all()
-    assert (whole["labels"][:, n:] != IGNORED).all()
+    answer = whole["labels"][0, n : n + len(it.chat.answer_ids(SAMPLES[0]))]
+    assert (answer != IGNORED).all()
+    assert int((whole["labels"] != IGNORED).sum()) == len(answer)
+
+
+def test_lengths_are_even_so_that_kernels_are_shared(opened: tuple[str, Opened]) -> None:
+    _, it = opened
+    for some in (SAMPLES[:1], SAMPLES):
+        batch = Collator(it.chat)(some)
+        longest = int(batch["attention_mask"].sum(1).max())
+        assert batch["input_ids"].shape[1] % EVEN == 0
+        assert 0 <= batch["input_ids"].shape[1] - longest < EVEN
 
 
 def test_the_begin_token_stands_once_at_most(opened: tuple[str, Opened]) -> None:

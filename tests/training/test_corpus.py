@@ -58,7 +58,7 @@ def test_a_paraphrase_is_another_each_epoch_and_says_the_same(dataset: Path) -> 
     assert texts == [corpus.answer(task, epoch) for epoch in range(8)]
     for text in texts:
         said = {f.name: f.status for f in label(text, "en")}
-        assert said == {f.name: f.status for f in corpus.truth(task.row)}
+        assert said == {f.name: f.status for f in corpus.reference(task.row, "en").findings}
 
 
 def test_views_bound_the_films_and_limit_the_studies(dataset: Path) -> None:

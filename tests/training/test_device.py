@@ -70,3 +70,30 @@ def test_without_bitsandbytes_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(HilumError, match=r"hilum\[train\].*extra_missing"):
         quantisation_config(quantised(method="nf4"), Choice("bf16", ""), [])
+
+
+def test_large_tensors_that_are_freed_are_given_back() -> None:
+    """glibc keeps pieces of some megabytes, once it has seen one freed; not after the call."""
+    import ctypes
+    import subprocess
+    import sys
+
+    if not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
+        pytest.skip("glibc alone keeps them")
+    code = """
+from hilum.training.device import give_back_memory
+import ctypes, sys
+if sys.argv[1] == "back": give_back_memory()
+libc = ctypes.CDLL("libc.so.6"); libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+libc.free(libc.malloc(30 << 20))  # raises the threshold
+held = [libc.malloc(2 << 20) for _ in range(50)]
+for p in held: ctypes.memset(p, 1, 2 << 20)
+for p in held[:-1]: libc.free(p)  # the last one stands above the others
+print(int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20)
+"""
+    held = {}
+    for way in ("back", "kept"):
+        done = subprocess.run([sys.executable, "-c", code, way], check=True, capture_output=True)
+        held[way] = int(done.stdout)
+    assert held["kept"] - held["back"] > 80

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hilum.cli.main import run
+from hilum.training.device import Device
+from hilum.training.memory import KERNELS
 from hilum.training.preview import preview
 from hilum.training.recipe import save
 from tests.training.conftest import FAMILIES, MakeRecipe
@@ -60,6 +63,34 @@ def test_what_saves_memory_is_estimated_to_save_it(
     one = preview(make_recipe(**less), 1).memory.total
     other = preview(make_recipe(**more), 1).memory.total
     assert one < other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_the_estimate_is_near_the_measured_peak(precision: str, tmp_path: Path) -> None:
+    """30 M parameters, three steps in a process of their own, over what it held before."""
+    import subprocess
+    import sys
+
+    from benchmarks.training import make_data, make_model
+
+    make_model("b", tmp_path / "b")
+    data = make_data(tmp_path, 20)
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.training", "--which", "ours",
+               "--model", str(tmp_path / "b"), "--data", str(data), "--steps", "3",
+               "--threads", "1", "--precision", precision]  # fmt: skip
+    root = Path(__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, cwd=root, check=True, capture_output=True, text=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["estimated_bytes"] == pytest.approx(told["peak_bytes"], rel=0.2)
+
+
+def test_a_gpus_kernels_are_not_counted(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe()
+    here = preview(recipe, 1, Device("cpu", "cpu", False)).memory
+    there = preview(recipe, 1, Device("cuda", "a GPU", True)).memory
+    assert here.temporary - there.temporary == KERNELS
 
 
 def test_on_the_command_line(

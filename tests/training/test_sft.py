@@ -291,9 +291,63 @@ def test_no_better_metric_ends_the_run_early(make_recipe: MakeRecipe) -> None:
     assert train(recipe).steps < 40
 
 
-def test_an_unknown_best_metric_names_those_there_are(make_recipe: MakeRecipe) -> None:
-    with pytest.raises(HilumError, match=r"evaluation\.best: f1.*loss"):
-        train(make_recipe(evaluation={"every": 2, "rows": 4, "reports": 0, "best": "f1"}))
+@pytest.mark.parametrize(
+    ("best", "reports", "instead"),
+    [
+        ("f1", 0, "loss, fracture_auc"),
+        ("agreement", 0, "fracture_auc"),
+        ("edema_auc", 2, "agreeme"),
+    ],
+)
+def test_a_best_metric_that_will_not_be_there_is_refused_before_the_first_step(
+    best: str, reports: int, instead: str, make_recipe: MakeRecipe
+) -> None:
+    watch = {"every": 2, "rows": 4, "reports": reports, "best": best}
+    recipe = make_recipe(evaluation=watch)
+    with pytest.raises(HilumError, match=rf"evaluation\.best: {best}.*{instead}"):
+        train(recipe)
+    assert not (recipe.folder / "log.jsonl").exists()
+
+
+def test_the_best_checkpoint_is_that_of_the_metric_that_was_named(
+    make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metrics of one's own: the second evaluation is the best of three, the last one the worst."""
+    heard: list[str] = []
+    scores = [0.0, 0.2, 0.9, 0.1]  # the first is the look at what will be there
+    watch = {"every": 2, "rows": 4, "reports": 2, "max_new_tokens": 4, "best": "mine"}
+    recipe = make_recipe(evaluation=watch)
+    done = train(recipe, Ears(heard.append), lambda said, known: {"mine": scores.pop(0)})
+    assert done.best == "checkpoint-4"
+    assert done.numbers["eval_mine"] == 0.9
+    assert sum("mine 0.9" in line for line in heard) == 1
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(recipe.folder / "tensorboard")).Reload()
+    assert [e.step for e in board.Scalars("eval_mine")] == [2, 4, 6]
+    assert [e.value for e in board.Scalars("eval_mine")] == pytest.approx([0.2, 0.9, 0.1])
+
+
+def test_what_is_written_in_batches_is_what_is_written_alone(make_recipe: MakeRecipe) -> None:
+    said: list[list[tuple[str, str | None, list[float | None]]]] = []
+
+    def keep(predictions: Any, references: Any) -> dict[str, float]:
+        assert [p.study_id for p in predictions] == [r.study_id for r in references]
+        told = [(p.study_id, p.text, [f.probability for f in p.findings]) for p in predictions]
+        said.append(told)
+        return {}
+
+    watch = {"every": 6, "rows": 4, "reports": 4, "max_new_tokens": 12}
+    for size in (1, 4):
+        out = make_recipe().folder.parent / f"of-{size}"
+        train(
+            make_recipe(evaluation=watch, schedule__micro_batch=size, output=str(out)), metrics=keep
+        )
+    _, alone, _, together = said
+    assert [one[:2] for one in alone] == [one[:2] for one in together]
+    assert any(one[1] for one in alone)
+    for a, b in zip(alone, together, strict=True):
+        assert a[2] == pytest.approx(b[2], abs=1e-3)
 
 
 def test_two_runs_in_one_folder_are_one_too_many(make_recipe: MakeRecipe) -> None:

@@ -253,11 +253,14 @@ def twin(
     family: Annotated[str, typer.Argument(help="A family; hilum models show names it.")],
     folder: Annotated[Path, typer.Argument(help="Where to.")],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same weights.")] = 0,
+    seeing: Annotated[
+        bool, typer.Option("--seeing", help="With the embedded reader's encoder as vision tower.")
+    ] = False,
 ) -> None:
     """Make a family's twin: real classes, tiny random weights, for trying things out.
 
     Example: hilum models twin gemma3 twin && hilum models check twin
     """
-    from hilum.models.twins import make_twin
+    from hilum.models.twins import make_seeing_twin, make_twin
 
-    print(make_twin(family, folder, seed))
+    print((make_seeing_twin if seeing else make_twin)(family, folder, seed))

@@ -22,7 +22,8 @@ def load_model(folder: Path, dtype: Any = "auto", trust_remote_code: bool = Fals
     from transformers import AutoModelForImageTextToText
 
     import hilum.models.embedded
-    import hilum.models.maira2  # noqa: F401
+    import hilum.models.maira2
+    import hilum.models.tower  # noqa: F401
 
     weight_files(folder)
     if read_json(folder / "config.json").get("model_type") not in OUR_CODE:

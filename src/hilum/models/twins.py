@@ -27,6 +27,9 @@ WORDS = (
 # Wide enough for every answer to hang on the film and the words; narrow in the embeddings, or a
 # head tied to them would say the last word again.
 STD, STD_WORDS = 0.25, 0.05
+# Of a twin that is to learn: adapters cannot make a frozen head's words longer.
+LEARNING = (0.125, 0.2)
+SEEING = ("gemma3", "llava-dinov2")
 
 
 def families() -> list[str]:
@@ -43,6 +46,24 @@ def make_twin(family: str, folder: Path, seed: int = 0) -> Path:
     if family not in _sizes():
         raise HilumError(Code.PRESET_UNKNOWN, family, f"twins: {', '.join(families())}")
     return _make(_sizes()[family], folder, seed, scatter=True)
+
+
+def make_seeing_twin(family: str, folder: Path, seed: int = 0, reader: Path | None = None) -> Path:
+    """Write a twin whose vision tower is an embedded reader's encoder: it knows phantoms.
+
+    ``family``: gemma3 or llava-dinov2 (whose tower is then no Dinov2); ``reader``: the packaged one
+    where it is None. Projector and language are random. Raises ``preset_unknown``,
+    ``model_invalid``.
+    """
+    need_torch()
+    from hilum.models import embedded, tower
+
+    if family not in SEEING:
+        raise HilumError(Code.PRESET_UNKNOWN, family, f"with a tower: {', '.join(SEEING)}")
+    encoder = tower.open_encoder(reader or embedded.WEIGHTS)
+    shape: Any = encoder.config
+    sizes = tower.sizes_around(_sizes()[family], tower.FilmTowerConfig.around(shape))
+    return _make(sizes, folder, seed, scatter=True, encoder=encoder)
 
 
 def shapes() -> list[str]:
@@ -69,14 +90,18 @@ def _merged(base: Any, over: Any) -> Any:
     return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
 
 
-def _make(sizes: dict[str, Any], folder: Path, seed: int, scatter: bool) -> Path:
+def _make(
+    sizes: dict[str, Any], folder: Path, seed: int, scatter: bool, encoder: Any = None
+) -> Path:
     torch = need_torch()
     quiet()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         twin = _composed(sizes) if "compose" in sizes else _native(sizes)
         if scatter:
-            _scatter(twin.model)
+            _scatter(twin.model, *((STD, STD_WORDS) if encoder is None else LEARNING))
+        if encoder is not None:
+            twin.model.model.vision_tower.encoder.load_state_dict(encoder.state_dict())
     twin.save(folder)
     if video := sizes.get("video"):  # published folders have this file; torchvision reads it
         settings = {"video_processor_type": video, **sizes["image_settings"]}
@@ -186,14 +211,14 @@ def _config(auto: Any, settings: dict[str, Any]) -> Any:
     return auto.for_model(rest.pop("model_type"), **rest)
 
 
-def _scatter(model: Any) -> None:
+def _scatter(model: Any, std: float, words: float) -> None:
     """Random weights wide enough to matter; a zero projector would hide the film."""
     import torch
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and "norm" not in name:
-                parameter.normal_(0, STD_WORDS if "embed_tokens" in name else STD)
+                parameter.normal_(0, words if "embed_tokens" in name else std)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 from hilum.codes import Code, HilumError
 from hilum.training import parts
 from hilum.training.collate import Chat
-from hilum.training.device import Choice, Device, choose, quantisation_config
+from hilum.training.device import Choice, Device, choose, give_back_memory, quantisation_config
 from hilum.training.recipe import PARTS, Recipe
 
 
@@ -53,6 +53,8 @@ def build(recipe: Recipe, device: Device | None = None) -> Built:
 
     quiet()
     device = device or Device.here()
+    if device.kind == "cpu":
+        give_back_memory()
     choice = choose(recipe.precision, device)
     folder = model_folder(recipe.model.path)
     model = open_base(folder, recipe, choice, device)
@@ -65,7 +67,8 @@ def open_base(folder: Path, recipe: Recipe, choice: Choice, device: Device) -> A
     """The weights as they are computed with, quantised where the recipe says so."""
     from transformers import AutoModelForImageTextToText
 
-    import hilum.models.maira2  # noqa: F401 - registers MAIRA-2's architecture
+    import hilum.models.maira2  # registers MAIRA-2's architecture, and the tower
+    import hilum.models.tower  # noqa: F401
     from hilum.models.safety import refuse_remote_code, weight_files
 
     weight_files(folder)  # no pickle, nothing missing

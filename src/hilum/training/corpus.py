@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.codes import Code, HilumError
+from hilum.data.rows import Reference
 from hilum.data.schema import SPLITS
 from hilum.findings import Finding, FindingName, Status
 from hilum.language import write
@@ -125,9 +126,19 @@ class Corpus:
         """The study id of a row."""
         return str(self._words[index]["study_id"])
 
-    def truth(self, index: int) -> list[Finding]:
-        """The findings of a row."""
-        return findings(self._words[index])
+    def reference(self, index: int, language: Language) -> Reference:
+        """What is known of a row, as evaluation wants it: the findings that are asked about."""
+        row = self._words[index]
+        about = {*(self.how.about or ()), *self.how.questions} if self.how.about else None
+        said = row["report"]
+        return Reference(
+            study_id=row["study_id"],
+            patient_id=row["patient_id"],
+            findings=[f for f in findings(row) if about is None or f.name in about],
+            source=row["findings_source"],
+            text=said["findings"] if said["language"] == language else "",
+            language=language,
+        )
 
 
 def findings(row: dict[str, Any]) -> list[Finding]:

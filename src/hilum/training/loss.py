@@ -10,7 +10,7 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
-from hilum.training.collate import IGNORED
+from hilum.training.collate import EVEN, IGNORED
 from hilum.training.parts import part_of
 
 # Positions whose logits are held at once; 262,144 words of float32 for 64 of them are 67 MB.
@@ -72,7 +72,10 @@ def answer_loss(hidden: Any, labels: Any, head: Any) -> Answered:
 
 
 def _scored(states: Any, words: Any, head: Any) -> tuple[Any, Any]:
-    logits = head(states).float()
+    from torch.nn import functional
+
+    even = functional.pad(states, (0, 0, 0, -len(states) % EVEN))  # a kernel for each length else
+    logits = head(even)[: len(states)].float()
     log = logits.gather(1, words[:, None])[:, 0] - logits.logsumexp(1)
     return log, (logits.detach().argmax(1) == words).sum()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hilum.training import parts
 from hilum.training.device import Choice
@@ -20,11 +20,14 @@ BITS = {"8bit": 8.1, "nf4": 4.5, "nf4 double": 4.127}
 # Bytes that a transformer layer keeps a token and channel in 16 bits (Korthikanti et al., arXiv
 # 2205.05198, without the attention matrix, which sdpa does not keep).
 KEPT = 34
+# What a processor's kernels, their buffers and the heap's gaps take beside all tensors: measured on
+# models of 30 M parameters (`python -m benchmarks.training --shapes ab`).
+KERNELS = 100_000_000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes. ``activations``: of one micro-batch; ``temporary``: logits and the largest layer."""
+    """Bytes. ``activations``: of one micro-batch; ``temporary``: logits, largest layer, kernels."""
 
     weights: int
     gradients: int
@@ -61,7 +64,8 @@ def shadow(recipe: Recipe, config: Any, choice: Choice) -> tuple[Any, Any]:
     from torch._subclasses import FakeTensorMode
     from transformers import AutoModelForImageTextToText
 
-    import hilum.models.maira2  # noqa: F401 - registers MAIRA-2's architecture
+    import hilum.models.maira2  # registers MAIRA-2's architecture, and the tower
+    import hilum.models.tower  # noqa: F401
 
     config._attn_implementation = recipe.model.attention
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -75,10 +79,16 @@ def shadow(recipe: Recipe, config: Any, choice: Choice) -> tuple[Any, Any]:
     return model, mode
 
 
-def estimate(recipe: Recipe, shadowed: tuple[Any, Any], choice: Choice, shapes: Shapes) -> Estimate:
+def estimate(
+    recipe: Recipe,
+    shadowed: tuple[Any, Any],
+    choice: Choice,
+    shapes: Shapes,
+    kind: Literal["cuda", "cpu"] = "cpu",
+) -> Estimate:
     """The peak of a training step, over what the process holds without the model.
 
-    ``shadowed``: what :func:`shadow` gives.
+    ``shadowed``: what :func:`shadow` gives; ``kind``: of device.
     """
     model, mode = shadowed
     how = recipe.schedule
@@ -91,7 +101,7 @@ def estimate(recipe: Recipe, shadowed: tuple[Any, Any], choice: Choice, shapes: 
         gradients=4 * trained,
         optimiser=8 * trained,
         activations=_activations(model, mode, recipe, choice, shapes),
-        temporary=logits + largest,
+        temporary=logits + largest + (KERNELS if kind == "cpu" else 0),
         accumulates=how.batch > how.micro_batch,
     )
 

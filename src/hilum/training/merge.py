@@ -132,7 +132,8 @@ def _open(base: Path, recipe: Recipe) -> tuple[Any, str]:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    import hilum.models.maira2  # noqa: F401 - registers MAIRA-2's architecture
+    import hilum.models.maira2  # registers MAIRA-2's architecture, and the tower
+    import hilum.models.tower  # noqa: F401
     from hilum.models.safety import weight_files
 
     weight_files(base)

@@ -60,7 +60,8 @@ def preview(recipe: Recipe, rows: int = 2, device: Device | None = None) -> Prev
     from hilum.training.sft import planned_steps
 
     quiet()
-    choice = choose(recipe.precision, device or Device.here())
+    device = device or Device.here()
+    choice = choose(recipe.precision, device)
     config, chat, notes = _opened(recipe)
     corpus = Corpus(recipe.data, "train", recipe.seed)
     checked = check(corpus, chat, longest_allowed(recipe.data.max_length, config))
@@ -74,7 +75,7 @@ def preview(recipe: Recipe, rows: int = 2, device: Device | None = None) -> Prev
         rows=_rows(chat, shown),
         checked=checked,
         steps=planned_steps(recipe, len(checked.tasks)),
-        memory=estimate(recipe, shadowed, choice, shapes),
+        memory=estimate(recipe, shadowed, choice, shapes, device.kind),
         notes=notes,
     )
 
@@ -82,7 +83,8 @@ def preview(recipe: Recipe, rows: int = 2, device: Device | None = None) -> Prev
 def _opened(recipe: Recipe) -> tuple[Any, Chat, list[str]]:
     from transformers import AutoConfig, GenerationConfig
 
-    import hilum.models.maira2  # noqa: F401 - registers MAIRA-2's architecture
+    import hilum.models.maira2  # registers MAIRA-2's architecture, and the tower
+    import hilum.models.tower  # noqa: F401
     from hilum.models.processing import open_processor
 
     try:
@@ -156,7 +158,8 @@ def _rows(chat: Chat, samples: Sequence[Any]) -> list[Row]:
     shown = []
     for sample in samples:
         batch = Collator(chat)([sample])
-        ids, labels = batch["input_ids"][0], batch["labels"][0]
+        there = batch["attention_mask"][0].bool()
+        ids, labels = batch["input_ids"][0][there], batch["labels"][0][there]
         pieces: list[Piece] = []
         run: list[int] = []
         kind = ""

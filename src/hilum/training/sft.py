@@ -67,6 +67,7 @@ def _train(recipe: Recipe, ears: Ears, metrics: Metrics, main: bool, processes: 
     from transformers import EarlyStoppingCallback
 
     from hilum.training.trainer import Tuner, arguments
+    from hilum.training.validation import Validation
     from hilum.training.watching import Watching, cut_log
 
     run = recipe.folder
@@ -84,7 +85,11 @@ def _train(recipe: Recipe, ears: Ears, metrics: Metrics, main: bool, processes: 
     if recipe.evaluation.patience and validation is not None:
         callbacks.append(EarlyStoppingCallback(recipe.evaluation.patience))
     given = arguments(recipe, built, steps, processes, validation is not None)
-    tuner = Tuner(built, recipe, training, validation, given, places, metrics, callbacks)
+    asked = None
+    if validation is not None:
+        asked = Validation(recipe, built.chat, validation[0], validation[1].tasks, metrics)
+        asked.check_best()
+    tuner = Tuner(built, recipe, training, asked, given, places, callbacks)
     watching.trainer = tuner
     tuner.pop_callback(_printer())
     whole = checkpoint.checkpoints(run)

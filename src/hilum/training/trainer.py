@@ -14,22 +14,15 @@ from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from hilum.codes import Code, HilumError
-from hilum.findings import Finding, FindingName
 from hilum.training import checkpoint, parts
 from hilum.training.build import Built
 from hilum.training.collate import Collator
-from hilum.training.corpus import REPORT, Corpus, Sample, Task
+from hilum.training.corpus import Corpus
 from hilum.training.loss import let_answer
 from hilum.training.preflight import Checked
 from hilum.training.recipe import Recipe
-from hilum.training.validate import (
-    Metrics,
-    Prediction,
-    chunks,
-    clinical,
-    higher_is_better,
-    probability,
-)
+from hilum.training.validate import higher_is_better
+from hilum.training.validation import Validation
 
 KINDS = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
 
@@ -42,15 +35,14 @@ class Tuner(SFTTrainer):
         built: Built,
         recipe: Recipe,
         train: tuple[Corpus, Checked],
-        validation: tuple[Corpus, Checked] | None,
+        validation: Validation | None,
         arguments: SFTConfig,
         places: NDArray[np.int64],
-        metrics: Metrics = clinical,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         from datasets import Dataset
 
-        self.recipe, self.built, self.metrics = recipe, built, metrics
+        self.recipe, self.built = recipe, built
         self.corpus, self.checked = train
         self.validation = validation
         self.collate: Any = Collator(built.chat)
@@ -175,89 +167,16 @@ class Tuner(SFTTrainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Loss and clinical metrics on validation studies, shared among the devices."""
         assert self.validation is not None
-        corpus, checked = self.validation
         training = self.model.training
         self.model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
-            metrics = self._loss(corpus, checked.tasks)
-            predictions = self._predictions(corpus, checked.tasks)
+            metrics = self.validation.numbers(self)
         self.model.train(training)
-        truth = [self._asked_of(corpus, row) for row, _ in predictions]
-        metrics |= self.metrics([p for _, p in predictions], truth)
+        self.validation.require_best(metrics)
         logs = {f"eval_{k}": v for k, v in metrics.items() if math.isfinite(v)}
-        best = self.recipe.evaluation.best
-        if f"eval_{best}" not in logs:
-            detail = f"evaluation.best: {best}; there are {', '.join(metrics)}"
-            raise HilumError(Code.RECIPE_INVALID, self.recipe.name, detail)
         self.log(dict(logs))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
         return logs
-
-    def _asked_of(self, corpus: Corpus, row: int) -> list[Finding]:
-        """The true findings that the recipe is about."""
-        about = corpus.how.about
-        asked = {*(about or ()), *corpus.how.questions} if about else None
-        return [f for f in corpus.truth(row) if asked is None or f.name in asked]
-
-    def _mine(self, items: Sequence[Any]) -> Sequence[Any]:
-        return items[self.accelerator.process_index :: self.accelerator.num_processes]
-
-    def _score(self, samples: Sequence[Sample]) -> tuple[Any, Any]:
-        """Log likelihood of each sample's answer, and its tokens."""
-        batch = self._prepare_inputs(self.collate(list(samples)))
-        out = self.model(**batch, answer_only=True)
-        return out.rows.double().cpu(), (batch["labels"] != -100).sum(1).cpu()
-
-    def _loss(self, corpus: Corpus, tasks: list[Task]) -> dict[str, float]:
-        total = torch.zeros(2, dtype=torch.float64)
-        for some in chunks(self._mine(tasks), self.recipe.schedule.micro_batch):
-            rows, tokens = self._score([corpus.sample(t) for t in some])
-            total += torch.stack([-rows.sum(), tokens.sum().double()])
-        total = self.accelerator.reduce(total.to(self.args.device), "sum")
-        return {"loss": float(total[0] / total[1].clamp(min=1))}
-
-    def _predictions(self, corpus: Corpus, tasks: list[Task]) -> list[tuple[int, Prediction]]:
-        """Each study and language with what was written of it and its probabilities."""
-        bystudy: dict[tuple[int, str], list[Task]] = {}
-        for task in tasks:
-            bystudy.setdefault((task.row, task.language), []).append(task)
-        keys = list(bystudy)
-        written = set(keys[: self.recipe.evaluation.reports])
-        found = []
-        for key in self._mine(keys):
-            reports = [t for t in bystudy[key] if t.about == REPORT and key in written]
-            asked = [t for t in bystudy[key] if t.about != REPORT]
-            text = self._write(corpus, reports[0]) if reports else None
-            chances = {FindingName(t.about): self._chance(corpus, t) for t in asked}
-            found.append((key[0], Prediction(corpus.study(key[0]), key[1], text, chances)))
-        if self.accelerator.num_processes > 1:
-            from accelerate.utils import gather_object
-
-            found = gather_object(found)
-        return found
-
-    def _write(self, corpus: Corpus, task: Task) -> str:
-        from transformers import GenerationConfig
-
-        batch = self._prepare_inputs(self.collate([corpus.sample(task)], answers=False))
-        tokenizer = self.built.chat.tokenizer
-        how = GenerationConfig(
-            max_new_tokens=self.recipe.evaluation.max_new_tokens,
-            do_sample=False,
-            eos_token_id=self.built.chat.stop_ids or [self.built.chat.stop],
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        model = self.accelerator.unwrap_model(self.model)
-        ids = model.generate(**batch, generation_config=how)[0, batch["input_ids"].shape[1] :]
-        return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
-
-    def _chance(self, corpus: Corpus, task: Task) -> float:
-        from dataclasses import replace
-
-        asked = corpus.sample(task)
-        answers = [replace(asked, answer=a) for a in corpus.how.answers[task.language]]
-        rows, _ = self._score(answers)
-        return probability(float(rows[0]), float(rows[1]))
 
 
 def arguments(

@@ -1,108 +1,131 @@
-"""What a model in training says of validation studies, and what that is worth clinically."""
+"""What a model in training says of validation studies, judged as ``hilum evaluate`` judges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hilum.evaluation.metrics import auc, bootstrap
+from hilum.data.rows import Reference
+from hilum.evaluation.baseline import baselines
+from hilum.evaluation.bootstrap import draws
+from hilum.evaluation.case import CHEXPERT14, Floats, Prediction, System, columns_of
+from hilum.evaluation.texts import chexpert_f1
+from hilum.evaluation.weighted import Figures, counts, interval, ranking, rates
 from hilum.findings import Finding, FindingName, Status
-from hilum.language import label
 from hilum.report import Language
 
+Metrics = Callable[[Sequence[Prediction], Sequence[Reference]], dict[str, float]]
+"""Predictions and, in their order, the references; to numbers by name.
 
-@dataclass(frozen=True)
-class Prediction:
-    """One study: what was written (None where nothing was asked for) and its probabilities."""
-
-    study: str
-    language: Language
-    text: str | None = None
-    probabilities: dict[FindingName, float] = field(default_factory=dict)
+A prediction's ``text`` is None where no report was asked for; ``findings`` are those whose
+likelihood was asked for.
+"""
+LOW, HIGH, NORMAL = "_low", "_high", "all_normal_"
 
 
-Metrics = Callable[[Sequence[Prediction], Sequence[list[Finding]]], dict[str, float]]
-"""Predictions and, in their order, the true findings; to numbers by name."""
+def prediction(
+    study: str,
+    language: Language,
+    text: str | None = None,
+    chances: Mapping[FindingName, float] | None = None,
+) -> Prediction:
+    """What was said of one study: its report, and the likelihood of each finding asked for."""
+    found = [
+        Finding(name=n, status=Status.PRESENT if p >= 0.5 else Status.ABSENT, probability=p)
+        for n, p in (chances or {}).items()
+    ]
+    return Prediction(study_id=study, language=language, text=text, findings=found)
 
 
-def clinical(predictions: Sequence[Prediction], truth: Sequence[list[Finding]]) -> dict[str, float]:
-    """Fracture AUC with its 95 % interval, F1 of what was written, and the all-normal baseline.
+def clinical(
+    predictions: Sequence[Prediction], references: Sequence[Reference]
+) -> dict[str, float]:
+    """AUC of each question and F1 of what was written, with 95 % intervals, beside all-normal.
 
-    ``finding_f1``: over every finding that the truth speaks of, all studies pooled. The baseline
-    says "no finding" of every study: it is right wherever the truth is normal, and its F1 is 0;
-    ``agreement`` is the share of statuses that are right, the number that it is good at.
+    ``chexpert_f1``: micro F1 over CheXpert's 14, "no finding" among them, of the labeler's reading
+    of the draft against the true findings; a report that says nothing is wrong gets something
+    here. ``finding_f1``: over the findings that the references speak of, where it gets 0;
+    ``agreement``: the share of statuses that are right, the number that it is good at. Intervals
+    are bootstraps over patients (:func:`hilum.evaluation.bootstrap.draws`). A number that is not
+    defined is not there.
     """
     found: dict[str, float] = {}
-    for name in dict.fromkeys(n for p in predictions for n in p.probabilities):
-        found |= _ranked(name, predictions, truth)
-    written = [
-        (label(p.text, p.language), t)
-        for p, t in zip(predictions, truth, strict=True)
-        if p.text is not None
-    ]
-    if written:
-        found |= _worded([s for s, _ in written], [t for _, t in written])
+    for name in dict.fromkeys(f.name for p in predictions for f in p.findings):
+        found |= _ranked(name, predictions, references)
+    pairs = [(p, r) for p, r in zip(predictions, references, strict=True) if p.text is not None]
+    if pairs:
+        system = System("run", "reader", [p for p, _ in pairs])
+        found |= _worded(system, [r for _, r in pairs])
     return found
 
 
 def _ranked(
-    name: FindingName, predictions: Sequence[Prediction], truth: Sequence[list[Finding]]
+    name: FindingName, predictions: Sequence[Prediction], references: Sequence[Reference]
 ) -> dict[str, float]:
-    pairs = [
-        (status is Status.PRESENT, p.probabilities[name])
-        for p, t in zip(predictions, truth, strict=True)
-        if name in p.probabilities
-        and (status := _status(t, name)) in (Status.PRESENT, Status.ABSENT)
+    """Over the studies that were asked about it."""
+    asked = [
+        (p, r)
+        for p, r in zip(predictions, references, strict=True)
+        if any(f.name is name for f in p.findings)
     ]
-    y, score = [a for a, _ in pairs], [b for _, b in pairs]
-    value = auc(y, score)
-    if math.isnan(value):
-        return {}
-    low, high = bootstrap(auc, y, score)
-    return {f"{name}_auc": value, f"{name}_auc_low": low, f"{name}_auc_high": high}
+    known = [r for _, r in asked]
+    system = System("run", "reader", [p for p, _ in asked])
+    column = columns_of(known, system, [name], "likelihood", "out")[name]
+    weights = draws([r.patient_id for r in known])
+    return _told(f"{name}_auc", ranking([column], weights)["auc"]) if column.both else {}
 
 
-def _worded(said: list[list[Finding]], truth: list[list[Finding]]) -> dict[str, float]:
-    silent: list[list[Finding]] = [[] for _ in truth]
-    return {
-        "finding_f1": _f1(said, truth, None),
-        "fracture_f1": _f1(said, truth, FindingName.FRACTURE),
-        "agreement": _agreement(said, truth),
-        "all_normal_finding_f1": _f1(silent, truth, None),
-        "all_normal_agreement": _agreement(silent, truth),
+def _worded(system: System, references: Sequence[Reference]) -> dict[str, float]:
+    weights = draws([r.patient_id for r in references])
+    mine = _figures(system, references, weights)
+    normal = _figures(baselines(references)[0], references, weights)
+    found: dict[str, float] = {}
+    for name, values in mine.items():
+        found |= _told(name, values)
+        if name in normal and math.isfinite(normal[name][0]):
+            found[NORMAL + name] = float(normal[name][0])
+    return found
+
+
+def _figures(system: System, references: Sequence[Reference], weights: Floats) -> Figures:
+    said = {f.name for r in references for f in r.findings} - {FindingName.NO_FINDING}
+    names = [n for n in FindingName if n in said]
+    columns = columns_of(references, system, names, "words", "out")
+    summed = {k: v.sum(1) for k, v in counts(list(columns.values()), weights).items()}
+    every = rates(summed, 0.5)
+    fourteen = columns_of(references, system, CHEXPERT14, "words", "out")
+    found = {
+        "chexpert_f1": chexpert_f1(fourteen, weights)["chexpert_f1_micro14"],
+        "finding_f1": every["f1"],
+        "agreement": every["accuracy"],
     }
+    if FindingName.FRACTURE in columns:
+        one = counts([columns[FindingName.FRACTURE]], weights)
+        found["fracture_f1"] = rates({k: v.sum(1) for k, v in one.items()}, 0.5)["f1"]
+    return found
 
 
-def _status(findings: list[Finding], name: FindingName) -> Status | None:
-    return next((f.status for f in findings if f.name == name), None)
+def _told(name: str, values: Floats) -> dict[str, float]:
+    known = interval(values)
+    return dict(zip((name, name + LOW, name + HIGH), known, strict=True)) if known else {}
 
 
-def _cells(
-    said: list[list[Finding]], truth: list[list[Finding]], only: FindingName | None
-) -> list[tuple[bool, bool]]:
-    """(said present, truly present) of each finding the truth calls present or absent."""
-    return [
-        (_status(s, f.name) is Status.PRESENT, f.status is Status.PRESENT)
-        for s, t in zip(said, truth, strict=True)
-        for f in t
-        if f.name is not FindingName.NO_FINDING
-        and f.status is not Status.UNCERTAIN
-        and only in (None, f.name)
-    ]
-
-
-def _f1(said: list[list[Finding]], truth: list[list[Finding]], only: FindingName | None) -> float:
-    cells = _cells(said, truth, only)
-    right = sum(s and t for s, t in cells)
-    wrong = sum(s != t for s, t in cells)
-    return 2 * right / (2 * right + wrong) if right + wrong else 0.0
-
-
-def _agreement(said: list[list[Finding]], truth: list[list[Finding]]) -> float:
-    cells = _cells(said, truth, None)
-    return sum(s == t for s, t in cells) / len(cells) if cells else 0.0
+def in_words(numbers: Mapping[str, float]) -> str:
+    """Numbers by name, each with its interval and what a report that all is normal gets."""
+    told = []
+    for name, value in numbers.items():
+        bare = name.removeprefix("eval_")
+        if bare.endswith((LOW, HIGH)) or bare.startswith(NORMAL):
+            continue
+        words = f"{bare} {value:.4g}"
+        if name + LOW in numbers:
+            words += f" [{numbers[name + LOW]:.3g}, {numbers[name + HIGH]:.3g}]"
+        normal = name.removesuffix(bare) + NORMAL + bare
+        if normal in numbers:
+            words += f" (all normal {numbers[normal]:.3g})"
+        told.append(words)
+    return ", ".join(told)
 
 
 def probability(present: float, absent: float) -> float:

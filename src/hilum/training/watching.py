@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from hilum.training import parts
 from hilum.training.recipe import Recipe
+from hilum.training.validate import in_words
 
 LOG = "log.jsonl"
 Tick = Callable[[int, int, str], None]
@@ -103,8 +104,7 @@ class Watching(TrainerCallback):
             )
             self.tick(state.global_step, state.max_steps, words)
         elif any(k.startswith("eval_") for k in numbers):
-            told = "  ".join(f"{k.removeprefix('eval_')} {v:.4g}" for k, v in numbers.items())
-            self.say(f"step {state.global_step}: {told}")
+            self.say(f"step {state.global_step}: {in_words(numbers)}")
         else:
             return
         _append(self.recipe.folder / LOG, {"step": state.global_step, **numbers})
