@@ -15,6 +15,7 @@ from hilum.study import Context, View, Window
 StudyId = Annotated[str, Field(pattern="^[0-9a-f]{16}$", examples=["4be1c07a9c1de2f0"])]
 PriorityName = Literal["routine", "urgent", "stat"]
 StateName = Literal["queued", "running", "done", "failed", "quarantined"]
+ReviewState = Literal["preliminary", "approved", "rejected"]
 T = TypeVar("T", bound=BaseModel)
 _Probability = Annotated[float, Field(ge=0, le=1)] | None
 
@@ -101,6 +102,8 @@ class Row(Shape):
     language: Language
     created: float
     finished: float | None
+    review: ReviewState
+    context: Context
     waiting_seconds: float
 
 
@@ -121,6 +124,7 @@ class Shown(Shape):
     priority: PriorityName
     priority_given: PriorityName
     fracture_probability: _Probability
+    review: ReviewState
     views: int
     context: Context
     created: float

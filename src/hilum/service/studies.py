@@ -137,7 +137,7 @@ _RANK = case((studies.c.priority > studies.c.urgent, studies.c.priority), else_=
 
 
 def worklist(
-    db: Database, state: str | None, limit: int, offset: int
+    db: Database, state: str | None, limit: int, offset: int, review: str | None = None
 ) -> tuple[int, list[dict[str, Any]]]:
     """How many there are, and a page of them in triage order.
 
@@ -150,7 +150,8 @@ def worklist(
     ).outerjoin(
         reports, (reports.c.study == studies.c.id) & (reports.c.language == studies.c.language)
     )
-    wanted = (jobs.c.state == state,) if state else ()
+    wanted = [jobs.c.state == state] if state else []
+    wanted += [studies.c.review == review] if review else []
     now = time.time()
     with db.read() as connection:
         total = connection.scalar(select(func.count()).select_from(joined).where(*wanted)) or 0
@@ -188,6 +189,8 @@ def worklist(
             "language": row.language,
             "created": row.created,
             "finished": row.finished,
+            "review": row.review,
+            "context": json.loads(row.context),
             "waiting_seconds": round(max(0.0, now - row.created), 1),
         }
         for row in rows
@@ -222,6 +225,7 @@ def show(db: Database, study: str, language: Language | None = None) -> dict[str
         "priority": Priority(row.rank).name.lower(),
         "priority_given": Priority(row.priority).name.lower(),
         "fracture_probability": row.fracture,
+        "review": row.review,
         "views": films,
         "context": json.loads(row.context),
         "created": row.created,
