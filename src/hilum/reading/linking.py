@@ -59,12 +59,13 @@ def disagreements(
     return sorted(found, key=lambda d: -abs(d.probability - 0.5))
 
 
-def link(text: str, language: Language, report: Report) -> list[Linked]:
+def link(text: str, language: Language | None, report: Report) -> list[Linked]:
     """The sentences of a text, the draft or an edited one, linked to a report's findings.
 
     An instance belongs to the sentence it was read from where the text is the draft; of any
     other text a finding's instances belong to every sentence that speaks of it. Text between
-    sentences (a heading, an indication) is in none of them.
+    sentences (a heading, an indication) is in none of them. ``language`` None: each sentence is
+    read in its own.
     """
     said = read(text, language).said
     wrong = {d.name for d in disagreements(text, language, report)}

@@ -121,17 +121,15 @@ def shown(db: Database, study: str, language: Language | None = None) -> dict[st
     written = [s["text"] for s in history if s["text"] is not None and s["language"] == chosen]
     draft = report.text if report is not None else None
     text = written[-1] if written else draft
-    open_ = report is not None and text is not None
+    spoken = chosen if text == draft else None  # a person writes in whatever language
     return {
         "state": row.review,
         "base": history[-1]["id"] if history else 0,
         "language": chosen,
         "draft": draft,
         "text": text,
-        "sentences": linking.link(text, chosen, report) if open_ and text and report else [],
-        "disagreements": (
-            linking.disagreements(text, chosen, report) if open_ and text and report else []
-        ),
+        "sentences": linking.link(text, spoken, report) if report and text else [],
+        "disagreements": linking.disagreements(text, spoken, report) if report and text else [],
         "history": history,
     }
 

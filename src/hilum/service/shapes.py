@@ -115,7 +115,10 @@ class Worklist(Shape):
 
 
 class Shown(Shape):
-    """One study. ``report`` is what `hilum read --json` prints, once there is one."""
+    """One study. ``report`` is what `hilum read --json` prints, once there is one.
+
+    ``review_language``: of the text that was last edited or approved, None before that.
+    """
 
     id: StudyId
     state: StateName | None
@@ -125,6 +128,7 @@ class Shown(Shape):
     priority_given: PriorityName
     fracture_probability: _Probability
     review: ReviewState
+    review_language: Language | None
     views: int
     context: Context
     created: float

@@ -19,7 +19,7 @@ from hilum.service import journal
 from hilum.service.files import Films
 from hilum.service.intake import Film
 from hilum.service.settings import Limits
-from hilum.service.store import Database, instances, jobs, reports, studies, views
+from hilum.service.store import Database, instances, jobs, reports, reviews, studies, views
 from hilum.study import Context
 
 
@@ -214,6 +214,12 @@ def show(db: Database, study: str, language: Language | None = None) -> dict[str
         content = connection.scalar(
             select(reports.c.content).where(reports.c.study == study, reports.c.language == chosen)
         )
+        reviewed = connection.scalar(
+            select(reviews.c.language)
+            .where(reviews.c.study == study, reviews.c.text.is_not(None))
+            .order_by(reviews.c.id.desc())
+            .limit(1)
+        )
         films = connection.scalar(
             select(func.count()).select_from(views).where(views.c.study == study)
         )
@@ -226,6 +232,7 @@ def show(db: Database, study: str, language: Language | None = None) -> dict[str
         "priority_given": Priority(row.priority).name.lower(),
         "fracture_probability": row.fracture,
         "review": row.review,
+        "review_language": reviewed,
         "views": films,
         "context": json.loads(row.context),
         "created": row.created,
