@@ -30,7 +30,7 @@ function draw() {
   here.scrollTop = scrollTop;
 }
 
-const head = () => h("p", { className: "ident faint" }, `${now.id} · ${when(now.shown.created)}`);
+const head = () => h("h2", { className: "ident faint" }, `${now.id} · ${when(now.shown.created)}`);
 
 function unfinished(shown) {
   if (shown.state === null) return [head(), h("p", {}, t("other_text")), otherLanguage()];

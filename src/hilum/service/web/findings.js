@@ -25,14 +25,14 @@ function row(finding, provenance, onshow) {
   const places = finding.status === "absent" ? [] : finding.instances.map(place).filter(Boolean);
   const words = [h("span", { className: "name" }, term(finding.name), places.length > 0 && h("small", {}, places.join(", "))),
     bar(finding, p, at, provenance.doubts[finding.name] ?? null),
-    h("b", { className: "number", title: at === null ? "" : t("threshold", { p: percent(at) }) }, percent(p)),
+    h("span", { className: "sr" }, t("probability")),
+    h("b", { className: "number" }, percent(p)),
+    at !== null && h("span", { className: "sr" }, t("threshold", { p: percent(at) })),
     h("em", { className: finding.status }, t(finding.status))];
-  const given = { className: `finding ${finding.status}`, "data-link": tokens(finding) };
-  return h("li", {}, boxed < 0 ? h("div", { ...given, tabIndex: 0, role: "group", "aria-label": said(finding, p, at) }, words)
-    : h("button", { ...given, type: "button", "aria-label": said(finding, p, at), onclick: () => onshow(finding.name, boxed) }, words));
+  const given = { className: `finding ${finding.status}`, "data-link": tokens(finding), title: at === null ? "" : t("threshold", { p: percent(at) }) };
+  return h("li", {}, boxed < 0 ? h("div", { ...given, tabIndex: 0, role: "group" }, words)
+    : h("button", { ...given, type: "button", onclick: () => onshow(finding.name, boxed) }, words));
 }
-
-const said = (finding, p, at) => [t("bar", { f: term(finding.name), status: t(finding.status), p: percent(p), t: percent(at) }), ...finding.instances.map(place)].filter(Boolean).join(", ");
 
 function bar(finding, p, at, doubt) {
   const track = h("span", { className: "bar-of", "aria-hidden": "true" });

@@ -40,7 +40,7 @@ async function open(id, wanted = null) {
     for (let first = true; mine === visit; first = false) {
       now.shown = shown;
       byId("app").className = "app study";
-      byId("main").hidden = false;
+      byId("main").hidden = byId("skip").hidden = false;
       document.title = `Hilum ${id.slice(0, 6)}`;
       tell("study", { fresh: first && !same });
       if (shown.report || !["queued", "running"].includes(shown.state)) break;
@@ -79,7 +79,7 @@ function follow() {
   stopEditing();
   Object.assign(now, { id: null, shown: null, review: null });
   byId("app").className = "app list";
-  byId("main").hidden = true;
+  byId("main").hidden = byId("skip").hidden = true;
   document.title = "Hilum";
   byId("rows").querySelector(`[data-row="${left}"]`)?.focus();
 }
@@ -112,6 +112,10 @@ async function start() {
   hear("reviewed", refresh);
   hear("locked", unlock);
   addEventListener("hashchange", follow);
+  byId("skip").addEventListener("click", (event) => { // the address is the study's
+    event.preventDefault();
+    byId("main").focus();
+  });
   addEventListener("beforeunload", (event) => unsaved() && event.preventDefault());
   try {
     await introduce();
