@@ -117,14 +117,16 @@ def test_states_that_are_no_reading(
 ) -> None:
     server = start(reader="model")
     server.worker()
+    page = visit(server)
     ids = {}
     for name, content in {
-        "slow": film(SLEEP, tenths=25, seed=1),
+        "slow": film(SLEEP, tenths=40, seed=1),
         "abstained": film(ABSTAIN, seed=2),
         "failed": film(RAISE, seed=3),
     }.items():
         ids[name] = server.send(content).json()["studies"][0]["id"]
-    page = visit(server, f"/#s={ids['slow']}")
+        if name == "slow":
+            page.goto(f"{server.url}/#s={ids['slow']}")
     page.locator(".state.wait").wait_for()  # progress, and the film is there to be seen already
     page.locator(".corner:not(:empty)").wait_for()
     page.locator(".sentence").first.wait_for()

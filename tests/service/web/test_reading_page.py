@@ -135,6 +135,7 @@ def test_a_film_from_the_door_to_the_signature(
         page.locator(".state.preliminary", has_text=words["preliminary"]).wait_for()
         page.keyboard.press("a")
         page.locator("dialog blockquote", has_text=words["edited"]).wait_for()
+        assert "null" not in page.locator("dialog").inner_text()
         picture(page, f"{language}-approve")
         page.locator("dialog button.primary").click()
         page.locator(".state.approved", has_text=words["approved"]).wait_for()
@@ -237,6 +238,10 @@ def test_barriers_and_sizes(
                 page.keyboard.press("t")
         across = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         down = page.evaluate("document.documentElement.scrollHeight - innerHeight")
+        for part in ("#draft", "#worklist", ".bar", "#chat"):
+            wider = page.locator(part).evaluate("e => e.scrollWidth - e.clientWidth")
+            assert wider <= 0, part
+            assert page.locator(part).bounding_box()["width"] >= 200, part
         assert across <= 0
         assert down <= 0
         for name in ("Approve", "Edit", "Reject", "Copy", "Print", "Ask", "Invert", "Measure"):

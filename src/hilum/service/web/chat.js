@@ -8,7 +8,7 @@ import { person, report, term } from "./terms.js";
 import { percent, t } from "./words.js";
 
 const QUESTIONS = ["q1", "q2", "q3", "q4", "q5", "q6", "q7"];
-let [turns, conversation, last, running, opened, answerIn] = [[], 1, 0, null, false, ""];
+let [turns, conversation, last, running, opened, loaded, answerIn] = [[], 1, 0, null, false, false, ""];
 const log = h("div", { className: "log", role: "log", tabIndex: 0 });
 const input = h("textarea", { id: "question", rows: 1, maxLength: 4000 });
 
@@ -30,7 +30,7 @@ export function startChat() {
 
 async function load() {
   stop();
-  [turns, conversation, last] = [[], 1, 0];
+  [turns, conversation, last, loaded] = [[], 1, 0, false];
   input.value = "";
   draw();
   const study = now.id;
@@ -38,7 +38,7 @@ async function load() {
     const found = await get(`/v1/studies/${study}/turns`);
     if (study !== now.id) return;
     ({ turns, conversation, last } = found);
-    opened = turns.length > 0;
+    [opened, loaded] = [turns.length > 0, true];
     draw();
   } catch (error) {
     alert(error);
@@ -48,7 +48,7 @@ async function load() {
 function draw() {
   if (!now.shown) return;
   const open = opened || innerHeight > innerWidth;
-  const able = Boolean(report()) && may("write");
+  const able = loaded && Boolean(report()) && may("write");
   const button = (name, act, more = {}) => h("button", { type: "button", onclick: act, ...more }, t(name));
   byId("chat").classList.toggle("open", open);
   log.setAttribute("aria-label", t("chat"));
@@ -58,7 +58,7 @@ function draw() {
   const choice = h("select", { "aria-label": t("answer_in"), title: t("answer_in"), onchange: (e) => { answerIn = e.target.value; } },
     [["", "as_asked"], ["zh", "l_zh"], ["en", "l_en"]].map(([value, name]) => h("option", { value, selected: value === answerIn }, t(name))));
   fill(byId("chat"),
-    h("div", { className: "chat-head" }, h("h2", {}, t("chat")), choice,
+    h("div", { className: "chat-head" }, h("h2", {}, t("chat_title")), choice,
       button("fresh", begin, { disabled: !turns.length }),
       h("button", { type: "button", className: "fold", "aria-expanded": String(open), "aria-label": t(open ? "chat_close" : "chat_open"), onclick: () => { opened = !opened; draw(); } }, open ? "▾" : "▴")),
     open && h("p", { className: "faint" }, t(now.session?.chat === "model" ? "by_model" : "by_rules")),
@@ -98,7 +98,7 @@ export const stop = () => running?.abort();
 /** Ask; without words the last question again. */
 async function ask(words) {
   const again = words === null;
-  if (running || (!again && !words.trim()) || !may("write")) return;
+  if (running || !loaded || (!again && !words.trim()) || !may("write")) return;
   const study = now.id;
   opened = true;
   if (again) {

@@ -35,7 +35,7 @@ export function fill(element, ...children) {
 export function dialog(title, build) {
   const box = h("dialog", { className: "dialog", "aria-label": title });
   const close = () => box.close();
-  box.append(h("h2", {}, title), ...[build(close)].flat());
+  box.append(h("h2", {}, title), ...[build(close)].flat().filter(Boolean));
   box.addEventListener("close", () => box.remove());
   document.body.append(box);
   box.showModal();

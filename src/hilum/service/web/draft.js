@@ -24,11 +24,18 @@ function draw() {
   if (!shown) return;
   const here = byId("draft");
   const { scrollTop } = here;
+  const typing = document.activeElement?.id === "editor" ? document.activeElement.selectionStart : null;
   here.classList.toggle("preliminary", shown.review !== "approved");
   if (shown.report) fill(here, shown.report.gate.verdict === "abstain" ? unread(shown.report) : read(shown.report));
   else fill(here, unfinished(shown));
   here.scrollTop = scrollTop;
+  if (typing !== null && editing()) {
+    byEditor().focus();
+    byEditor().setSelectionRange(typing, typing);
+  }
 }
+
+const byEditor = () => document.getElementById("editor");
 
 const head = () => h("h2", { className: "ident faint" }, `${now.id} · ${when(now.shown.created)}`);
 

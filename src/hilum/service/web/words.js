@@ -19,6 +19,7 @@ const WORDS = {
   viewer: ["Film", "影像"],
   draft: ["Report", "报告"],
   chat: ["Conversation about this study", "关于本检查的对话"],
+  chat_title: ["Conversation", "对话"],
   drop: ["Drop films to have them read", "松开即上传影像"],
   // worklist
   f_all: ["All", "全部"], f_preliminary: ["To review", "待审核"], f_fracture: ["Fracture", "骨折"],
