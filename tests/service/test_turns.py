@@ -174,3 +174,10 @@ def test_a_models_words_against_the_probability_are_flagged(start: Callable[...,
     assert found[-1]["disagrees"] == ["fracture"]
     assert found[0]["disagrees"] == []
     assert server.get("/v1/session")["chat"] == "model"
+    said("ZQWORDS that a person typed")
+    body = {"action": "edit", "base": 0, "language": "en", "text": "ZQWORDS of a report"}
+    httpx.post(f"{server.url}/v1/studies/{study}/review", json=body, timeout=120)
+    assert "ZQWORDS" in str(server.get(f"/v1/studies/{study}/turns"))
+    assert "ZQWORDS" in str(server.get(f"/v1/studies/{study}/review"))
+    server.stop()
+    assert [line for line in server.lines if "ZQWORDS" in line] == []

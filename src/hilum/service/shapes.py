@@ -89,13 +89,17 @@ class Uploaded(Shape):
 
 
 class Row(Shape):
-    """One line of the worklist. Times are seconds since 1970."""
+    """One line of the worklist. Times are seconds since 1970.
+
+    ``fracture_called``: the probability is at or above the reader's threshold.
+    """
 
     id: StudyId
     state: StateName
     priority: PriorityName
     priority_given: PriorityName
     fracture_probability: _Probability
+    fracture_called: bool
     verdict: Literal["accept", "abstain"] | None
     flags: list[Code]
     error: Code | None

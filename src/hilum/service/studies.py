@@ -183,6 +183,7 @@ def worklist(
             "priority": Priority(row.rank).name.lower(),
             "priority_given": Priority(row.priority).name.lower(),
             "fracture_probability": row.fracture,
+            "fracture_called": bool(row.urgent),
             "verdict": row.verdict,
             "flags": row.flags.split() if row.flags else [],
             "error": row.error,

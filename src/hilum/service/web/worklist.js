@@ -10,7 +10,7 @@ import { ago, percent, t } from "./words.js";
 const FILTERS = {
   all: () => true,
   preliminary: (row) => row.review === "preliminary" && row.verdict === "accept",
-  fracture: (row) => row.priority !== "routine" && row.fracture_probability !== null && row.priority !== row.priority_given || (row.fracture_probability ?? 0) >= 0.5,
+  fracture: (row) => row.fracture_called,
   disagree: (row) => row.flags.includes("text_disagrees"),
   abstained: (row) => row.verdict === "abstain",
   problem: (row) => ["failed", "quarantined"].includes(row.state),
@@ -95,7 +95,7 @@ function status(row) {
 function chance(row, p) {
   if (row.state !== "done" || row.verdict === "abstain") return row.state === "running" ? h("progress", { "aria-label": t("running") }) : null;
   if (p === null) return h("small", {}, t("no_p"));
-  const bar = h("span", { className: `bar-of ${p >= 0.5 ? "high" : ""}`, "aria-hidden": "true" }, h("i"));
+  const bar = h("span", { className: `bar-of ${row.fracture_called ? "high" : ""}`, "aria-hidden": "true" }, h("i"));
   bar.firstChild.style.width = `${p * 100}%`;
   return [bar, h("small", {}, t("fracture_p", { p: percent(p) }))];
 }
