@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from hilum.service.settings import Limits, Settings
 from tests.service.conftest import Server
-from tests.service.fakes import ROOT
+from tests.service.fakes import COMMAND, ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -20,7 +22,15 @@ PICTURES = ROOT / "runs" / "page"
 """Where the screenshots are left to be looked at."""
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
-PATIENCE = 20_000
+PATIENCE = 60_000
+GREYS = """async () => {
+  const { shownFilms } = await import("/page/viewer.js");
+  const { picture } = shownFilms()[0];
+  const { data } = picture.getContext("2d").getImageData(0, 0, picture.width, picture.height);
+  let text = "";
+  for (let i = 0; i < data.length; i += 4) text += String.fromCharCode(data[i]);
+  return btoa(text);
+}"""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -59,6 +69,19 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose worker has the embedded reader."""
     folder = tmp_path_factory.mktemp("page")
     settings = Settings(data=folder / "data", port=0, threads=1, limits=Limits(min_free_bytes=0))
+    made = Server(settings, folder / "tries")
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def pretended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose worker has the fake reader, and a fake model that repeats what is asked."""
+    folder = tmp_path_factory.mktemp("pretended")
+    limits = Limits(min_free_bytes=0)
+    settings = Settings(
+        data=folder / "data", port=0, reader="model", worker_command=COMMAND, limits=limits
+    )
     made = Server(settings, folder / "tries")
     yield made
     made.stop()
@@ -124,3 +147,8 @@ def barriers(page: Page) -> list[str]:
         for v in found["violations"]
         if v["impact"] in ("serious", "critical", "moderate")
     ]
+
+
+def greys(page: Page, shape: tuple[int, int]) -> Any:
+    """The film as the page has windowed it, pixel for pixel."""
+    return np.frombuffer(base64.b64decode(page.evaluate(GREYS)), np.uint8).reshape(shape)

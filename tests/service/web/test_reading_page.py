@@ -13,7 +13,7 @@ import pytest
 
 from hilum import imaging
 from tests.service.conftest import Server
-from tests.service.web.conftest import barriers
+from tests.service.web.conftest import barriers, greys
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -49,19 +49,6 @@ DROP = """async ([content, name]) => {
       new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
   }
 }"""
-GREYS = """async () => {
-  const { shownFilms } = await import("/page/viewer.js");
-  const { picture } = shownFilms()[0];
-  const { data } = picture.getContext("2d").getImageData(0, 0, picture.width, picture.height);
-  let text = "";
-  for (let i = 0; i < data.length; i += 4) text += String.fromCharCode(data[i]);
-  return btoa(text);
-}"""
-
-
-def greys(page: Page, shape: tuple[int, int]) -> Any:
-    """The film as the page has windowed it, pixel for pixel."""
-    return np.frombuffer(base64.b64decode(page.evaluate(GREYS)), np.uint8).reshape(shape)
 
 
 def send(page: Page, path: Path, dropped: bool) -> None:
