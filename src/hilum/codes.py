@@ -166,6 +166,10 @@ class Code(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     RUN_NOT_FOUND = "run_not_found"
     MERGE_DIFFERS = "merge_differs"
+    # reviewing a draft
+    REVIEW_CONFLICT = "review_conflict"
+    REVIEW_CLOSED = "review_closed"
+    NOTHING_TO_REVIEW = "nothing_to_review"
 
     @property
     def en(self) -> str:
@@ -513,6 +517,18 @@ SENTENCES: dict[Code, tuple[str, str]] = {
     Code.MERGE_DIFFERS: (
         "the merged model is not what was trained",
         "合并后的模型与训练结果不一致",
+    ),
+    Code.REVIEW_CONFLICT: (
+        "somebody else has changed this review meanwhile; look at it again",
+        "该报告已被他人修改，请刷新后再处理",
+    ),
+    Code.REVIEW_CLOSED: (
+        "the report is approved or rejected; reopen it first",
+        "报告已审核或已退回，请先重新打开",
+    ),
+    Code.NOTHING_TO_REVIEW: (
+        "the study was not read: there is no draft to review",
+        "该检查未阅片，没有可审核的草稿",
     ),
 }
 

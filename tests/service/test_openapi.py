@@ -51,15 +51,20 @@ METHODS = {
     ("GET", "/readyz"),
     ("GET", "/v1/audit"),
     ("GET", "/v1/models"),
+    ("GET", "/v1/session"),
     ("GET", "/v1/studies"),
     ("GET", "/v1/studies/{study}"),
     ("GET", "/v1/studies/{study}/overlay.png"),
     ("GET", "/v1/studies/{study}/pixels"),
+    ("GET", "/v1/studies/{study}/review"),
+    ("GET", "/v1/studies/{study}/turns"),
     ("DELETE", "/v1/studies/{study}"),
     ("POST", "/analyze-fracture"),
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/studies"),
     ("POST", "/v1/studies/{study}/jobs"),
+    ("POST", "/v1/studies/{study}/review"),
+    ("POST", "/v1/studies/{study}/turns"),
 }
 
 

@@ -73,6 +73,8 @@ def serve(
 ) -> None:
     """Serve draft reports over HTTP, on this machine only unless told otherwise.
 
+    A browser opens the reading page at the same address: http://127.0.0.1:8000
+
     Example: hilum serve --port 8000 --data /var/lib/hilum
 
     Example: curl -F files=@film.dcm http://127.0.0.1:8000/v1/studies

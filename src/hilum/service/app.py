@@ -221,7 +221,7 @@ def create(settings: Settings) -> tuple[Guard, Service]:
 
     Raises what the database, the folder or the settings are refused for.
     """
-    from hilum.service import openai, operation, pictures, routes
+    from hilum.service import openai, operation, page, pictures, reading_room, routes
 
     service = Service(settings)
 
@@ -243,7 +243,7 @@ def create(settings: Settings) -> tuple[Guard, Service]:
         license_info={"name": "Apache-2.0"},
     )
     app.state.service = service
-    for part in (routes, pictures, openai, operation):
+    for part in (routes, pictures, reading_room, openai, operation, page):
         app.include_router(part.router)
     app.add_exception_handler(HilumError, replies.on_error)
     app.add_exception_handler(RequestValidationError, replies.on_invalid)

@@ -30,8 +30,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = frozenset({"/healthz", "/readyz"})
-"""Paths that need no key: they tell nothing of a study."""
+PAGE = "/page/"
+"""Where the reading page's own files are."""
+
+OPEN = frozenset({"/", "/healthz", "/readyz"})
+"""Paths that need no key, with those under ``PAGE``: they tell nothing of a study."""
 
 UNBOUNDED = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that a busy or closing server still answers."""
@@ -114,7 +117,7 @@ class Guard:
             raise HilumError(Code.ORIGIN_REFUSED)
 
     async def _caller(self, scope: Scope) -> Caller | None:
-        if scope["path"] in OPEN:
+        if scope["path"] in OPEN or scope["path"].startswith(PAGE):
             return None
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         door = self.service.doorkeeper

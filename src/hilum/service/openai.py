@@ -41,21 +41,18 @@ def list_models(hall: Hall, _: Reads) -> dict[str, Any]:
 async def complete(request: Request, hall: Hall, caller: Writes, asked: Asked) -> Response:
     """Answer about the films of the last message that has any, in the language of the question.
 
-    The key `hilum` of the answer holds the study's id, its flags and the probabilities.
+    The key `hilum` of the answer holds the study's id, its flags and the probabilities; at the
+    end also which findings a model's words `disagrees` with.
     """
     if asked.model not in _names(hall):
         raise HilumError(Code.MODEL_UNKNOWN, "", f"one of {', '.join(_names(hall))}")
     study = asked.study_id or await _study(asked, hall, caller)
     report = None
     if study is not None:
-        shown = await _read(study, hall)
-        if shown["error"]:
-            error = HilumError(Code(shown["error"]), "", shown["detail"] or "")
+        try:
+            report = await report_of(study, hall)
+        except HilumError as error:
             return replies.reply(error, study_id=study)
-        if not shown["report"]:
-            busy = HilumError(Code.SERVER_BUSY, "", "the film is still being read")
-            return replies.reply(busy, study_id=study)
-        report = Report.model_validate(shown["report"])
         await anyio.to_thread.run_sync(hall.note, caller.id, "chat", study)
     talk = Talk(hall, asked, study, report)
     words = talk.words()
@@ -66,7 +63,7 @@ async def complete(request: Request, hall: Hall, caller: Writes, asked: Asked) -
     if asked.stream:
         return StreamingResponse(talk.events(first, words), media_type="text/event-stream")
     said = first + "".join([piece async for piece in words])
-    return JSONResponse(talk.whole(said))
+    return JSONResponse(await talk.whole(said))
 
 
 async def _study(asked: Asked, hall: Service, caller: Caller) -> str | None:
@@ -96,13 +93,20 @@ async def _study(asked: Asked, hall: Service, caller: Caller) -> str | None:
     return study
 
 
-async def _read(study: str, hall: Service) -> dict[str, Any]:
-    """A study, once it is read or the wait is over."""
+async def report_of(study: str, hall: Service) -> Report:
+    """A study's report, once it is read.
+
+    Raises why it could not be read, and ``server_busy`` where the wait is over.
+    """
     shown = await anyio.to_thread.run_sync(studies.show, hall.db, study)
-    if shown["state"] in jobs.ENDED:
-        return shown
-    await hall.wait(study, shown["language"], hall.settings.limits.wait_seconds)
-    return await anyio.to_thread.run_sync(studies.show, hall.db, study)
+    if shown["state"] not in jobs.ENDED:
+        await hall.wait(study, shown["language"], hall.settings.limits.wait_seconds)
+        shown = await anyio.to_thread.run_sync(studies.show, hall.db, study)
+    if shown["error"]:
+        raise HilumError(Code(shown["error"]), "", shown["detail"] or "")
+    if not shown["report"]:
+        raise HilumError(Code.SERVER_BUSY, "", "the film is still being read")
+    return Report.model_validate(shown["report"])
 
 
 def _names(hall: Service) -> list[str]:

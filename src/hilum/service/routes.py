@@ -111,6 +111,7 @@ def list_studies(
     hall: Hall,
     _: Reads,
     state: shapes.StateName | None = None,
+    review: shapes.ReviewState | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def list_studies(
     Rank (as given, raised to urgent where the reader calls a fracture, never lowered), then the
     probability of a fracture, then whoever has waited longest.
     """
-    total, rows = studies.worklist(hall.db, state, limit, offset)
+    total, rows = studies.worklist(hall.db, state, limit, offset, review)
     return {"total": total, "studies": rows}
 
 

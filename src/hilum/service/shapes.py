@@ -15,6 +15,7 @@ from hilum.study import Context, View, Window
 StudyId = Annotated[str, Field(pattern="^[0-9a-f]{16}$", examples=["4be1c07a9c1de2f0"])]
 PriorityName = Literal["routine", "urgent", "stat"]
 StateName = Literal["queued", "running", "done", "failed", "quarantined"]
+ReviewState = Literal["preliminary", "approved", "rejected"]
 T = TypeVar("T", bound=BaseModel)
 _Probability = Annotated[float, Field(ge=0, le=1)] | None
 
@@ -88,19 +89,25 @@ class Uploaded(Shape):
 
 
 class Row(Shape):
-    """One line of the worklist. Times are seconds since 1970."""
+    """One line of the worklist. Times are seconds since 1970.
+
+    ``fracture_called``: the probability is at or above the reader's threshold.
+    """
 
     id: StudyId
     state: StateName
     priority: PriorityName
     priority_given: PriorityName
     fracture_probability: _Probability
+    fracture_called: bool
     verdict: Literal["accept", "abstain"] | None
     flags: list[Code]
     error: Code | None
     language: Language
     created: float
     finished: float | None
+    review: ReviewState
+    context: Context
     waiting_seconds: float
 
 
@@ -112,7 +119,10 @@ class Worklist(Shape):
 
 
 class Shown(Shape):
-    """One study. ``report`` is what `hilum read --json` prints, once there is one."""
+    """One study. ``report`` is what `hilum read --json` prints, once there is one.
+
+    ``review_language``: of the text that was last edited or approved, None before that.
+    """
 
     id: StudyId
     state: StateName | None
@@ -121,6 +131,8 @@ class Shown(Shape):
     priority: PriorityName
     priority_given: PriorityName
     fracture_probability: _Probability
+    review: ReviewState
+    review_language: Language | None
     views: int
     context: Context
     created: float

@@ -1,7 +1,7 @@
 """The database: its tables, and connections that SQLite and PostgreSQL treat alike.
 
-Times are seconds since 1970. Ids, hashes, codes, numbers and reports are kept; no file name, and
-no header text.
+Times are seconds since 1970. Ids, hashes, codes, numbers and reports are kept, and what a person
+writes on the page (edits, questions); no file name, and no header text.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ studies = Table(
     Column("priority", Integer, nullable=False),  # as given; raised, never lowered
     Column("fracture", Float),  # probability, of the first job
     Column("urgent", Integer, nullable=False, default=0),  # 1: the reader calls a fracture
+    Column("review", String(12), nullable=False, default="preliminary"),  # approved, rejected
     Index("studies_worklist", "priority", "fracture", "created"),
 )
 instances = Table(
@@ -86,6 +87,34 @@ reports = Table(
     Column("verdict", String(8), nullable=False),
     Column("flags", Text, nullable=False),  # codes, with a space between
     Column("content", Text, nullable=False),  # JSON of hilum.report.Report
+)
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study", ForeignKey(_STUDY, ondelete="CASCADE"), nullable=False, index=True),
+    Column("at", Float, nullable=False),
+    Column("who", String(12), nullable=False),
+    Column("action", String(8), nullable=False),  # edit approve reject reopen
+    Column("language", String(2)),  # of the text
+    Column("text", Text),
+    Column("reason", String(20)),  # of a rejection
+    sqlite_autoincrement=True,
+)
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study", ForeignKey(_STUDY, ondelete="CASCADE"), nullable=False),
+    Column("conversation", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("who", String(12), nullable=False),
+    Column("role", String(9), nullable=False),  # user assistant
+    Column("text", Text, nullable=False),
+    Column("state", String(8), nullable=False),  # whole stopped failed
+    Column("disagrees", Text, nullable=False, default=""),  # findings, with a space between
+    Index("turns_study", "study", "conversation", "id"),
+    sqlite_autoincrement=True,
 )
 keys = Table(
     "keys",

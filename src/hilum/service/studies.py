@@ -19,7 +19,7 @@ from hilum.service import journal
 from hilum.service.files import Films
 from hilum.service.intake import Film
 from hilum.service.settings import Limits
-from hilum.service.store import Database, instances, jobs, reports, studies, views
+from hilum.service.store import Database, instances, jobs, reports, reviews, studies, views
 from hilum.study import Context
 
 
@@ -137,7 +137,7 @@ _RANK = case((studies.c.priority > studies.c.urgent, studies.c.priority), else_=
 
 
 def worklist(
-    db: Database, state: str | None, limit: int, offset: int
+    db: Database, state: str | None, limit: int, offset: int, review: str | None = None
 ) -> tuple[int, list[dict[str, Any]]]:
     """How many there are, and a page of them in triage order.
 
@@ -150,7 +150,8 @@ def worklist(
     ).outerjoin(
         reports, (reports.c.study == studies.c.id) & (reports.c.language == studies.c.language)
     )
-    wanted = (jobs.c.state == state,) if state else ()
+    wanted = [jobs.c.state == state] if state else []
+    wanted += [studies.c.review == review] if review else []
     now = time.time()
     with db.read() as connection:
         total = connection.scalar(select(func.count()).select_from(joined).where(*wanted)) or 0
@@ -182,12 +183,15 @@ def worklist(
             "priority": Priority(row.rank).name.lower(),
             "priority_given": Priority(row.priority).name.lower(),
             "fracture_probability": row.fracture,
+            "fracture_called": bool(row.urgent),
             "verdict": row.verdict,
             "flags": row.flags.split() if row.flags else [],
             "error": row.error,
             "language": row.language,
             "created": row.created,
             "finished": row.finished,
+            "review": row.review,
+            "context": json.loads(row.context),
             "waiting_seconds": round(max(0.0, now - row.created), 1),
         }
         for row in rows
@@ -211,6 +215,12 @@ def show(db: Database, study: str, language: Language | None = None) -> dict[str
         content = connection.scalar(
             select(reports.c.content).where(reports.c.study == study, reports.c.language == chosen)
         )
+        reviewed = connection.scalar(
+            select(reviews.c.language)
+            .where(reviews.c.study == study, reviews.c.text.is_not(None))
+            .order_by(reviews.c.id.desc())
+            .limit(1)
+        )
         films = connection.scalar(
             select(func.count()).select_from(views).where(views.c.study == study)
         )
@@ -222,6 +232,8 @@ def show(db: Database, study: str, language: Language | None = None) -> dict[str
         "priority": Priority(row.rank).name.lower(),
         "priority_given": Priority(row.priority).name.lower(),
         "fracture_probability": row.fracture,
+        "review": row.review,
+        "review_language": reviewed,
         "views": films,
         "context": json.loads(row.context),
         "created": row.created,

@@ -13,21 +13,29 @@ import anyio.to_thread
 
 from hilum.codes import Code, HilumError
 from hilum.language.words import language_of
+from hilum.reading import linking
 from hilum.reading.chat import Turn, answer, pieces
 from hilum.reading.phrases import PHRASES
-from hilum.report import Report
+from hilum.report import Language, Report
 from hilum.service import replies
 from hilum.service.app import Service
 from hilum.service.asked import Asked
 
 
 class Talk:
-    """One answer in OpenAI's shapes."""
+    """One answer in OpenAI's shapes. ``language``: of the answer; None: that of the question."""
 
     def __init__(
-        self, hall: Service, asked: Asked, study: str | None, report: Report | None
+        self,
+        hall: Service,
+        asked: Asked,
+        study: str | None,
+        report: Report | None,
+        language: Language | None = None,
     ) -> None:
         self.hall, self.asked, self.study, self.report = hall, asked, study, report
+        self.language = language
+        self.said: list[str] = []
         self.id, self.created = f"chatcmpl-{token_hex(12)}", int(time.time())
         self.most = asked.max_completion_tokens or asked.max_tokens or 1024
         self.count, self.cut = 0, False
@@ -39,6 +47,7 @@ class Talk:
                 self.cut = True
                 return
             self.count += 1
+            self.said.append(piece)
             yield piece
 
     async def _all(self) -> AsyncIterator[str]:
@@ -49,15 +58,32 @@ class Talk:
         ]
         if self.report is None:
             asked = next((t.text for t in reversed(turns) if t.role == "user"), "")
-            for piece in pieces(PHRASES[language_of(asked)]["no_film"]):
+            for piece in pieces(PHRASES[self.language or language_of(asked)]["no_film"]):
                 yield piece
-        elif self.hall.supervisor.chat == "model" and not self.report.abstained:
+        elif self.of_model:
             async for piece in self._of_model(turns):
                 yield piece
         else:
-            said = await anyio.to_thread.run_sync(answer, self.report, turns)
+            said = await anyio.to_thread.run_sync(answer, self.report, turns, self.language)
             for piece in pieces(said):
                 yield piece
+
+    @property
+    def of_model(self) -> bool:
+        """Whether a model writes the answer, rather than the rules."""
+        if self.report is None or self.report.abstained:
+            return False
+        return self.hall.supervisor.chat == "model"
+
+    async def disagrees(self) -> list[str]:
+        """Findings of which a model's words, so far, say other than their probability does."""
+        if self.report is None or not self.of_model:
+            return []  # the rules answer from the probabilities
+        said = "".join(self.said)
+        found = await anyio.to_thread.run_sync(
+            lambda r: linking.disagreements(said, None, r, silence=False), self.report
+        )
+        return [one.name for one in found]
 
     async def _of_model(self, turns: list[Turn]) -> AsyncIterator[str]:
         assert self.report is not None
@@ -67,6 +93,7 @@ class Talk:
             "report": self.report.model_dump(mode="json"),
             "turns": [turn.model_dump() for turn in turns],
             "max_tokens": self.most,
+            "language": self.language,
         }
         async with self.hall.chat(self.id, message) as answers:
             while True:
@@ -81,7 +108,7 @@ class Talk:
                     return
                 yield told["piece"]
 
-    def whole(self, said: str) -> dict[str, Any]:
+    async def whole(self, said: str) -> dict[str, Any]:
         """All of it at once."""
         choice = {
             "index": 0,
@@ -91,7 +118,7 @@ class Talk:
         }
         return self._frame("chat.completion", [choice]) | {
             "usage": self._usage(),
-            "hilum": self._about(),
+            "hilum": self._about(await self.disagrees()),
         }
 
     async def events(self, first: str, words: AsyncIterator[str]) -> AsyncIterator[bytes]:
@@ -101,7 +128,8 @@ class Talk:
             yield self._event(delta={"content": first})
             async for piece in words:
                 yield self._event(delta={"content": piece})
-            yield self._event(delta={}, finish=self._finish())
+            disagrees = {"disagrees": await self.disagrees()}
+            yield self._event(delta={}, finish=self._finish(), hilum=disagrees)
             options = self.asked.stream_options
             if options is not None and options.include_usage:
                 frame = self._frame("chat.completion.chunk", []) | {"usage": self._usage()}
@@ -132,12 +160,13 @@ class Talk:
             "total_tokens": total,
         }
 
-    def _about(self) -> dict[str, Any] | None:
+    def _about(self, disagrees: list[str] | None = None) -> dict[str, Any] | None:
         """What a chat client does not show, and a page does."""
         if self.report is None:
             return None
         rated = {f.name: f.probability for f in self.report.findings if f.probability is not None}
-        return {
+        about = {} if disagrees is None else {"disagrees": disagrees}
+        return about | {
             "study_id": self.study,
             "verdict": self.report.gate.verdict,
             "flags": self.report.flags,

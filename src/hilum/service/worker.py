@@ -161,7 +161,8 @@ class Worker:
             report = Report.model_validate(message["report"])
             turns = [Turn.model_validate(turn) for turn in message["turns"]]
             study = self.study(message["study"])
-            for piece in converse(self.reader, study, report, turns, message["max_tokens"]):
+            most, language = message["max_tokens"], message.get("language")
+            for piece in converse(self.reader, study, report, turns, most, language):
                 if chat in self.cancelled:
                     break
                 self.tell({"chat": chat, "piece": piece})
