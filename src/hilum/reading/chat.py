@@ -83,20 +83,18 @@ def converse(
     study: Study,
     report: Report,
     turns: Sequence[Turn],
-    sampling: Sampling | int,
+    sampling: Sampling,
     language: Language | None = None,
 ) -> Iterator[str]:
     """The pieces of the next turn: of the rules, or of the reader's engine.
 
-    ``sampling``: how a model's words are drawn, or how many tokens at most, greedily. Raises what
-    the engine raises.
+    ``sampling``: how a model's words are drawn; rules draw nothing. Raises what the engine raises.
     """
     if not by_model(reader, report):
         yield from pieces(answer(report, turns, language))
         return
-    drawn = Sampling(sampling) if isinstance(sampling, int) else sampling
     images = tuple(view.display() for view in study.views)
-    yield from reader.engine.stream(Request(images, transcript(turns)), drawn)
+    yield from reader.engine.stream(Request(images, transcript(turns)), sampling)
 
 
 def disagreements(report: Report, text: str, language: Language | None = None) -> list[FindingName]:

@@ -39,21 +39,17 @@ class Disagreement(Record):
     probability: Probability
 
 
-def disagreements(
-    text: str, language: Language | None, report: Report, *, silence: bool = True
-) -> list[Disagreement]:
+def disagreements(text: str, language: Language | None, report: Report) -> list[Disagreement]:
     """Findings with a probability of which a text says something else, surest first.
 
-    By the rule of :func:`hilum.reading.score.judge_findings`: silence is an absence, unless
-    ``silence`` is False, as of an answer that speaks of one finding alone. ``language`` None:
-    each sentence is read in its own.
+    By the rule of :func:`hilum.reading.score.judge_findings`: silence is an absence. ``language``
+    None: each sentence is read in its own.
     """
     said = {f.name: f.status for f in read(text, language).findings}
     found = [
         Disagreement(name=f.name, said=said.get(f.name), status=f.status, probability=f.probability)
         for f in report.findings
         if f.probability is not None
-        and (f.name in said or silence)
         and said.get(f.name, Status.ABSENT) is not f.status
     ]
     return sorted(found, key=lambda d: -abs(d.probability - 0.5))

@@ -102,7 +102,8 @@ class StreamOptions(Shape):
 class Asked(Shape):
     """A request. What would change the answer and is not done is refused, never ignored.
 
-    Drafts are greedy: temperature, top_p, seed and penalties are taken and change nothing.
+    Temperature, top_p and seed draw a chat model's words; without a temperature they are the
+    likeliest. Rules draw nothing. Penalties are taken and change nothing.
     ``study_id`` asks about a study that is kept here, without sending it again.
     """
 
@@ -116,9 +117,18 @@ class Asked(Shape):
     max_completion_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
     n: Literal[1] = 1
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: int | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     user: Annotated[str, Field(max_length=200)] | None = None
     study_id: StudyId | None = None
+
+    def sampling(self, most: int) -> dict[str, Any]:
+        """How the words are to be drawn, as :class:`hilum.engines.Sampling` takes it."""
+        return {
+            "max_new_tokens": most,
+            "temperature": self.temperature or 0.0,
+            "top_p": self.top_p or 1.0,
+            "seed": None if self.seed is None else self.seed % 2**32,
+        }

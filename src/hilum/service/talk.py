@@ -13,8 +13,7 @@ import anyio.to_thread
 
 from hilum.codes import Code, HilumError
 from hilum.language.words import language_of
-from hilum.reading import linking
-from hilum.reading.chat import Turn, answer, pieces
+from hilum.reading.chat import Turn, answer, disagreements, pieces
 from hilum.reading.phrases import PHRASES
 from hilum.report import Language, Report
 from hilum.service import replies
@@ -80,10 +79,7 @@ class Talk:
         if self.report is None or not self.of_model:
             return []  # the rules answer from the probabilities
         said = "".join(self.said)
-        found = await anyio.to_thread.run_sync(
-            lambda r: linking.disagreements(said, None, r, silence=False), self.report
-        )
-        return [one.name for one in found]
+        return list(await anyio.to_thread.run_sync(disagreements, self.report, said))
 
     async def _of_model(self, turns: list[Turn]) -> AsyncIterator[str]:
         assert self.report is not None
@@ -92,7 +88,7 @@ class Talk:
             "study": self.study,
             "report": self.report.model_dump(mode="json"),
             "turns": [turn.model_dump() for turn in turns],
-            "max_tokens": self.most,
+            "sampling": self.asked.sampling(self.most),
             "language": self.language,
         }
         async with self.hall.chat(self.id, message) as answers:

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TextIO
 
 from hilum.codes import Code, HilumError
+from hilum.engines import Sampling
 from hilum.reading.chat import Turn, converse
 from hilum.reading.reader import Reader
 from hilum.report import Report
@@ -161,8 +162,8 @@ class Worker:
             report = Report.model_validate(message["report"])
             turns = [Turn.model_validate(turn) for turn in message["turns"]]
             study = self.study(message["study"])
-            most, language = message["max_tokens"], message.get("language")
-            for piece in converse(self.reader, study, report, turns, most, language):
+            drawn, language = Sampling(**message["sampling"]), message.get("language")
+            for piece in converse(self.reader, study, report, turns, drawn, language):
                 if chat in self.cancelled:
                     break
                 self.tell({"chat": chat, "piece": piece})
