@@ -49,8 +49,7 @@ def disagreements(text: str, language: Language | None, report: Report) -> list[
     found = [
         Disagreement(name=f.name, said=said.get(f.name), status=f.status, probability=f.probability)
         for f in report.findings
-        if f.probability is not None
-        and said.get(f.name, Status.ABSENT) is not f.status
+        if f.probability is not None and said.get(f.name, Status.ABSENT) is not f.status
     ]
     return sorted(found, key=lambda d: -abs(d.probability - 0.5))
 
