@@ -116,6 +116,8 @@ def test_nothing_planted_runs_or_steers(
 
 
 def test_states_that_are_no_reading(pretended: Server, visit: Visit, picture: Picture) -> None:
+    from playwright.sync_api import expect
+
     server = pretended
     server.worker()
     page = visit(server)
@@ -138,7 +140,7 @@ def test_states_that_are_no_reading(pretended: Server, visit: Visit, picture: Pi
     page.locator(".state.unread", has_text="not a chest radiograph").wait_for()
     assert page.get_by_role("button", name="Approve", exact=True).count() == 0
     assert page.locator(".finding").count() == 0
-    assert page.locator(f'[data-row="{ids["abstained"]}"] em').inner_text() == "not read"
+    expect(page.locator(f'[data-row="{ids["abstained"]}"] em')).to_have_text("not read")
     page.keyboard.press("l")
     page.locator(".state.unread", has_text="不是胸片").wait_for()
     picture(page, "zh-abstained")
@@ -238,12 +240,14 @@ def test_each_view_of_a_study_can_be_looked_at(pretended: Server, visit: Visit) 
     page = visit(pretended, f"/#s={sent[0]['id']}")
     page.locator(".corner:not(:empty)").wait_for()
     for number, seed in ((2, 8), (1, 7)):
-        page.get_by_role("button", name=f"View {number}").click()
+        page.get_by_role("button", name=f"View {number}", exact=True).click()
         page.locator(".corner:not(:empty)").wait_for()
         pixels = pixels_of(seed=seed)
         shown = greys(page, pixels.shape)
         low, high = int(pixels.min()), int(pixels.max())
         right = np.rint((pixels.astype(float) - low) / (high - low) * 255)
         assert np.abs(shown - right).max() <= 1
-        pressed = page.get_by_role("button", name=f"View {number}").get_attribute("aria-pressed")
+        pressed = page.get_by_role("button", name=f"View {number}", exact=True).get_attribute(
+            "aria-pressed"
+        )
         assert pressed == "true"
