@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from hilum.codes import Code
 from hilum.engines import Draft, Located
-from hilum.findings import Box, Finding, FindingName, Instance, Side, Status
+from hilum.findings import Bone, Box, Finding, FindingName, Instance, Side, Stage, Status
 from hilum.language import label
 from hilum.reading.score import Calibration, Platt, judge_findings
 
@@ -216,6 +216,35 @@ def test_boxes_name_their_view() -> None:
     place = Located("fracture", BOX, 0.0)
     found, _ = judge("", {N.FRACTURE: 0.9}, place, view=3)
     assert found[N.FRACTURE].instances[0].box == Box(view=3, xyxy=BOX)
+
+
+TWO = "Healing fracture of the right clavicle. Acute fracture of the right 4th rib."
+CLAVICLE = Instance(bone=Bone.CLAVICLE, side=Side.RIGHT, stage=Stage.HEALING)
+RIB = Instance(bone=Bone.RIB, side=Side.RIGHT, ribs=[4], stage=Stage.ACUTE)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clavicle"),
+    [
+        (CLAVICLE, RIB, BOX),
+        (RIB, CLAVICLE, OTHER_BOX),  # the boxes were written in the wrong order
+        (None, None, BOX),  # nothing is known: as written
+        (RIB, RIB, BOX),  # nothing speaks for another order
+        (RIB, None, OTHER_BOX),
+    ],
+)
+def test_boxes_go_to_the_sentences_that_say_what_is_known_of_them(
+    first: Instance | None, second: Instance | None, clavicle: tuple[float, ...]
+) -> None:
+    ends = (TWO.index("."), len(TWO) - 1)
+    places = [
+        Located("fracture", BOX, 2.0, ends[0] + 1, first),
+        Located("fracture", OTHER_BOX, 1.0, ends[1] + 1, second),
+    ]
+    found, _ = judge(TWO, {N.FRACTURE: 0.9}, *places)
+    boxes = {i.bone: i.box.xyxy for i in found[N.FRACTURE].instances if i.box}
+    assert boxes[Bone.CLAVICLE] == clavicle
+    assert sorted(boxes.values()) == sorted([BOX, OTHER_BOX])
 
 
 def test_what_is_in_doubt_shows_its_likeliest_place_too() -> None:

@@ -23,6 +23,9 @@ from hilum.reading.calibration import Calibration, Platt
 
 __all__ = ["Asked", "Calibration", "Platt", "Scores", "judge_findings", "score"]
 
+_TOLD = ("bone", "side", "ribs", "region", "displacement", "stage")
+_MOVED = 0.5  # a box stays with its sentence unless what is known speaks for another
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -113,15 +116,44 @@ def judge_findings(
 def _with_boxes(
     said: list[Finding], draft: Draft, calibration: Calibration, view: int
 ) -> list[Finding]:
-    """The labeler's instances with the box that stands right after their sentence."""
+    """The labeler's instances with the boxes that stand right after their sentences.
+
+    Where several sentences of a finding have one, each takes that of whose place the engine knows
+    what it says: a text may name two broken bones rightly and their boxes in the wrong order.
+    """
     byend = {(p.finding, p.end): p for p in draft.places}
     for finding in said:
-        for instance in finding.instances:
-            place = byend.get((finding.name, instance.span[1])) if instance.span else None
-            if place is not None:
-                instance.box = Box(view=view, xyxy=place.box)
-                instance.probability = _place_probability(place, calibration)
+        cited = [
+            (instance, place)
+            for instance in finding.instances
+            if instance.span and (place := byend.get((finding.name, instance.span[1])))
+        ]
+        for instance, place in _seated(cited):
+            instance.box = Box(view=view, xyxy=place.box)
+            instance.probability = _place_probability(place, calibration)
     return said
+
+
+def _seated(cited: list[tuple[Instance, Located]]) -> list[tuple[Instance, Located]]:
+    """Instances and places paired anew, so that words and what is known differ least."""
+    if len(cited) < 2:
+        return cited
+    from scipy.optimize import linear_sum_assignment
+
+    odds = [
+        [_differ(instance, place.known) + _MOVED * (i != j) for j, (_, place) in enumerate(cited)]
+        for i, (instance, _) in enumerate(cited)
+    ]
+    pairs = zip(*linear_sum_assignment(odds), strict=True)
+    return [(cited[i][0], cited[j][1]) for i, j in pairs]
+
+
+def _differ(said: Instance, known: Instance | None) -> int:
+    """How much of what both say of an occurrence is not the same."""
+    if known is None:
+        return 0
+    pairs = [(getattr(said, name), getattr(known, name)) for name in _TOLD]
+    return sum(bool(a) and bool(b) and a != b for a, b in pairs)
 
 
 def _place_probability(place: Located, calibration: Calibration) -> float:
