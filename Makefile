@@ -82,7 +82,7 @@ demo: $(VENV)/.stamp-demo
 
 test: lint
 	@echo 'Tests'
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-test
 	@echo 'Style (ruff check)'
