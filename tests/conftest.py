@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -19,6 +20,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     generate_uid,
 )
+
+# How long an example takes is the machine's business: no test is about it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 MakeDataset = Callable[..., Dataset]
 MakeFile = Callable[..., Path]

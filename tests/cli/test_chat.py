@@ -429,6 +429,7 @@ def test_a_conversation_of_several_turns_at_a_terminal(
     one.until("Answers are in English")
     one.type("How sure are you?\n")
     one.until("not certainties")
+    one.until("> ", 4)  # before its prompt the terminal would take Ctrl-D for itself
     one.type("\x04")
     assert one.end() == 0
     assert "user: 有没有骨折？" in kept.read_text(encoding="utf-8")
@@ -452,7 +453,7 @@ def test_ctrl_c_stops_an_answer_and_a_second_leaves(
     before = one.seen.count("Ctrl-C again")
     one.interrupt_until(lambda: one.seen.count("Ctrl-C again") > before)
     one.interrupt_until(lambda: one.process.poll() is not None)
-    assert one.end() == 0
+    assert one.end() in (0, 130)  # the second may come while the first is still heard
     stopped, whole = (r for r in records(kept.read_text()) if r.get("who") == "model")
     assert (stopped["complete"], stopped["error"]) == (False, None)
     assert stopped["text"].startswith("There")

@@ -52,6 +52,7 @@ DROP = """async ([content, name]) => {
 
 
 def send(page: Page, path: Path, dropped: bool) -> None:
+    page.locator("[data-filter]").first.wait_for()  # drawn once the page listens
     if dropped:
         content = base64.b64encode(path.read_bytes()).decode()
         page.evaluate(DROP, [content, path.name])
