@@ -140,7 +140,8 @@ def test_states_that_are_no_reading(pretended: Server, visit: Visit, picture: Pi
     page.locator(".state.unread", has_text="not a chest radiograph").wait_for()
     assert page.get_by_role("button", name="Approve", exact=True).count() == 0
     assert page.locator(".finding").count() == 0
-    expect(page.locator(f'[data-row="{ids["abstained"]}"] em')).to_have_text("not read")
+    row = page.locator(f'[data-row="{ids["abstained"]}"] em')
+    expect(row).to_have_text("not read", timeout=60_000)  # the list asks again by itself
     page.keyboard.press("l")
     page.locator(".state.unread", has_text="不是胸片").wait_for()
     picture(page, "zh-abstained")
