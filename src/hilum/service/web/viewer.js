@@ -99,7 +99,7 @@ const button = (name, key, act, pressed) =>
   h("button", { type: "button", onclick: act, "aria-keyshortcuts": key, title: `${t(name)} (${key})`, "aria-pressed": pressed === undefined ? null : String(pressed) }, t(name));
 
 function toolbar() {
-  if (!current) return;
+  if (!current || !now.shown) return; // the next study is on its way
   bar.setAttribute("aria-label", t("viewer"));
   const select = h("select", { id: "preset", "aria-label": t("preset"), title: `${t("preset")} (1-9)`, onchange: (e) => active.setPreset(Number(e.target.value)) });
   const compared = h("select", { id: "prior", "aria-label": t("no_prior"), title: t("no_prior"), onchange: (e) => compare(e.target.value) },
