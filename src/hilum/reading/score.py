@@ -140,11 +140,11 @@ def _seated(cited: list[tuple[Instance, Located]]) -> list[tuple[Instance, Locat
         return cited
     from scipy.optimize import linear_sum_assignment
 
-    odds = [
+    differences = [
         [_differ(instance, place.known) + _MOVED * (i != j) for j, (_, place) in enumerate(cited)]
         for i, (instance, _) in enumerate(cited)
     ]
-    pairs = zip(*linear_sum_assignment(odds), strict=True)
+    pairs = zip(*linear_sum_assignment(differences), strict=True)
     return [(cited[i][0], cited[j][1]) for i, j in pairs]
 
 
