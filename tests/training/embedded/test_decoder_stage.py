@@ -13,7 +13,6 @@ import torch
 from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 
 from hilum.models.embedded.attributes import ATTRIBUTES
-from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import decoder_stage, words
 from hilum.training.embedded.batches import moved, whole
@@ -26,7 +25,7 @@ from hilum.training.embedded.decoder_stage import (
     train_decoder,
 )
 from hilum.training.embedded.shards import Shards
-from hilum.training.embedded.words import SLOTS, Writer, match
+from hilum.training.embedded.words import QUESTIONS, SLOTS, Writer, match
 from tests.training.embedded.conftest import make_encoder
 
 SIZE = 64
@@ -225,8 +224,9 @@ def questions(
     standard: Shards, encodings: Encodings, writer: Writer, row: int
 ) -> list[tuple[list[int], int]]:
     """Every question about a film, and its answer."""
-    present = standard.entries[encodings.film[row]]["present"]
-    return [writer.question(n, bool(p)) for n, p in zip(CLASSES, present, strict=True)]
+    entry = standard.entries[encodings.film[row]]
+    present, absent = writer.answers
+    return [(writer.question(q), present if q.true(entry) else absent) for q in QUESTIONS.values()]
 
 
 def test_what_is_told_of_a_place_is_true_of_the_film(
@@ -288,8 +288,8 @@ def test_a_perfect_decoder_has_no_loss(
 
     def sure(input_ids: torch.Tensor, **_: Any) -> Out:
         """Says whatever comes next in the text that it is given, and every right answer."""
-        if input_ids.shape[1] == 3:  # the questions
-            return Out(right[:, None].expand(-1, 3))
+        if len(input_ids) == len(asked):  # the questions
+            return Out(right[:, None].expand_as(input_ids))
         following = input_ids.roll(-1, 1)
         following[:, -1] = 0
         following[following == 0] = 2  # after the last word comes the stop
@@ -309,6 +309,6 @@ def test_languages_are_drawn(
 
 
 def test_every_class_is_asked_about() -> None:
-    assert list(WEIGHTS) == list(CLASSES)
+    assert list(WEIGHTS) == list(QUESTIONS)
     assert sum(WEIGHTS.values()) == pytest.approx(1)
     assert min(WEIGHTS.values()) > 0

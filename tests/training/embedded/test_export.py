@@ -21,6 +21,7 @@ from hilum.reading.calibration import Calibration
 from hilum.training.embedded import __main__ as command
 from hilum.training.embedded import decoder_stage, encoder_stage, export
 from hilum.training.embedded.shards import Shards
+from hilum.training.embedded.words import QUESTIONS
 
 COUNTS = {"standard": 2, "crowded": 2, "single": 2, "held_out": 3}  # as in conftest.py
 
@@ -57,6 +58,7 @@ def test_the_command_leaves_a_reader(trained: Path, films: Path, tmp_path: Path)
     assert reader.card.name == "embedded"
     assert reader.card.domain == "phantom"
     assert [str(q) for q in reader.card.questions] == list(CLASSES)
+    assert [str(s) for s in reader.card.side_questions] == ["left", "right"]
     assert list(reader.card.calibration.findings) == list(CLASSES)
     assert set(reader.card.calibration.places) <= set(CLASSES)  # all wrong after three steps
     assert reader.card.prompts == {"en": "<en>", "zh": "<zh>"}
@@ -122,7 +124,7 @@ def test_calibration_is_of_the_weights_as_they_are_saved(trained: Path, films: P
     said: list[str] = []
     again = export.calibrate(reader.engine, reader.card, held_out, said.append)  # type: ignore[arg-type]
     assert again == reader.card.calibration
-    assert len(said) == len(CLASSES)
+    assert len(said) == len(QUESTIONS)
     assert all(line.startswith("held out ") for line in said)
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from hilum.findings import FindingName
 from hilum.language import write
 from hilum.models.embedded.configuration import CLASSES
 from hilum.phantom.film import simulate
@@ -20,7 +19,7 @@ from hilum.reading.score import Calibration
 from hilum.report import Language
 from hilum.training.embedded import export, words
 from hilum.training.embedded.shards import Shards, entry
-from hilum.training.embedded.words import SLOTS, SPECIAL, Writer, match
+from hilum.training.embedded.words import QUESTIONS, SLOTS, SPECIAL, Writer, match
 
 FIRST = dict(zip(CLASSES, np.cumsum([0, *CLASSES.values()]), strict=False))
 SIDE = 640  # 24 pixels are 15 mm
@@ -118,17 +117,33 @@ def test_a_box_stands_right_after_its_sentence(
     assert tokenizer.decode(writer.report(row, "zh", [0])) == "<s><zh>一。<box0>二。</s>"
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("present", [True, False])
-def test_a_question_is_what_the_reader_will_ask(
-    name: str, present: bool, writer: Writer, tokenizer: PreTrainedTokenizerFast
+def test_the_questions_are_what_the_reader_will_ask(
+    writer: Writer, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    prompt, answer = writer.question(name, present)
     card = export._card(Calibration())
-    asked = f"<s>{card.question_context}{card.questions[FindingName(name)]}"
-    assert prompt == tokenizer.encode(asked, add_special_tokens=False)
-    told = card.answers[0 if present else 1]
-    assert [answer] == tokenizer.encode(told, add_special_tokens=False)
+    asked = [*card.asked.findings.values(), *card.asked.sides.values()]
+    assert [*card.asked.findings, *(f"fracture_{s}" for s in card.asked.sides)] == list(QUESTIONS)
+    for text, question in zip(asked, QUESTIONS.values(), strict=True):
+        prompt = f"<s>{card.question_context}{text}"
+        assert writer.question(question) == tokenizer.encode(prompt, add_special_tokens=False)
+    for answer, token in zip(card.answers, writer.answers, strict=True):
+        assert [token] == tokenizer.encode(answer, add_special_tokens=False)
+
+
+def test_a_side_is_broken_where_one_of_its_fractures_is() -> None:
+    left, right = QUESTIONS["fracture_left"], QUESTIONS["fracture_right"]
+    nodule = [NAMES.index("nodule"), 0, 0, 9, 9, -1, -1, -1, 1, 0, -1]  # on the right
+    broken = [NAMES.index("fracture"), 0, 0, 9, 9, 4, 1, 0, 0, -1, 0]
+    unboxed = [NAMES.index("fracture"), -1, -1, -1, -1, 4, 1, 0, 1, -1, 0]
+    present = [0] * len(NAMES)
+    for instances, expected in (
+        ([], (False, False)),
+        ([nodule], (False, False)),
+        ([nodule, broken], (True, False)),
+        ([broken, unboxed], (True, True)),
+    ):
+        entry = {"instances": instances, "present": present}
+        assert (left.true(entry), right.true(entry)) == expected
 
 
 # -- boxes to slots ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hilum.findings import Bone, Displacement, Instance, Region, Side, Stage
 RIBS = 12
 REGIONS: list[Region | None] = [Region.POSTERIOR, Region.LATERAL, Region.ANTERIOR]
 ZONES: list[Region | None] = [Region.UPPER, Region.MID, Region.LOWER]
-SIDES: list[Side | None] = [Side.LEFT, Side.RIGHT]
+SIDES: list[Side] = [Side.LEFT, Side.RIGHT]
 KINDS: list[tuple[Displacement | None, Stage | None]] = [
     (Displacement.DISPLACED, Stage.ACUTE),
     (Displacement.NONDISPLACED, Stage.ACUTE),

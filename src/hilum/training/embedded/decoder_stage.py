@@ -24,16 +24,24 @@ from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 from hilum.evaluation.metrics import auc
 from hilum.models.embedded import FilmEncoder
 from hilum.models.embedded.attributes import ATTRIBUTES
-from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
 from hilum.report import LANGUAGES
 from hilum.training.embedded import checkpoint
 from hilum.training.embedded.batches import augment, moved, whole
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, SAVE_EVERY, rate
-from hilum.training.embedded.glimpse_stage import FRACTURE, Places
+from hilum.training.embedded.glimpse_stage import Places
 from hilum.training.embedded.losses import told_loss
 from hilum.training.embedded.shards import Shards
-from hilum.training.embedded.words import NEAR, SLOTS, Writer, match, new_model
+from hilum.training.embedded.words import (
+    FIRST_ATTRIBUTE,
+    FRACTURE,
+    NEAR,
+    QUESTIONS,
+    SLOTS,
+    Writer,
+    match,
+    new_model,
+)
 
 FILMS = 64  # a step
 RATE = 1e-3
@@ -41,16 +49,18 @@ RATE = 1e-3
 DROPOUT, NOISE = 0.1, 0.25
 CHECK_EVERY = 250
 ATTRIBUTES_WEIGHT = 0.05
-# How much each finding's answer counts: the harder, the more.
+# How much each question's answer counts: the harder, the more.
 WEIGHTS = {
-    "cardiomegaly": 0.06,
-    "pleural_effusion": 0.06,
-    "pneumothorax": 0.06,
-    "nodule": 0.15,
-    "lung_opacity": 0.12,
-    "atelectasis": 0.12,
-    "support_devices": 0.03,
-    "fracture": 0.4,
+    "cardiomegaly": 0.05,
+    "pleural_effusion": 0.05,
+    "pneumothorax": 0.05,
+    "nodule": 0.14,
+    "lung_opacity": 0.09,
+    "atelectasis": 0.10,
+    "support_devices": 0.02,
+    "fracture": 0.36,
+    "fracture_left": 0.07,
+    "fracture_right": 0.07,
 }
 
 
@@ -232,14 +242,12 @@ def check(
     """AUC of each answer on films that are not trained on."""
     decoder.eval()
     hidden = unseen.tokens(encoder, list(range(len(unseen.film))))
-    truth = np.array([e["present"] for e in held_out.entries])
+    yes, no = writer.answers
     result = {}
-    for k, name in enumerate(CLASSES):
-        prompt, yes = writer.question(name, True)
-        no = writer.question(name, False)[1]
-        ids = torch.tensor([prompt]).expand(len(hidden), -1)
-        logits = decoder(input_ids=ids, encoder_hidden_states=hidden, use_cache=False).logits[:, -1]
-        result[f"auc_{name}"] = auc(truth[:, k], (logits[:, yes] - logits[:, no]).numpy())
+    for name, question in QUESTIONS.items():
+        truth = np.array([question.true(held_out.entries[k]) for k in unseen.film])
+        logits = _asked(decoder, hidden, [writer.question(question)] * len(hidden))
+        result[f"auc_{name}"] = auc(truth, (logits[:, yes] - logits[:, no]).numpy())
     decoder.train()
     return result
 
@@ -251,7 +259,7 @@ def _attributes(films: Shards, encodings: Encodings, rows: list[int]) -> Tensor:
         instances = films.entries[encodings.film[row]]["instances"]
         for slot, instance in zip(encodings.slots[row], instances, strict=True):
             if slot >= 0:
-                truth[b, slot] = torch.tensor(instance[5:], dtype=torch.long)
+                truth[b, slot] = torch.tensor(instance[FIRST_ATTRIBUTE:], dtype=torch.long)
     return truth
 
 
@@ -265,7 +273,6 @@ def _losses(
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     """Of a report in a language drawn at random, and of every question, weighted."""
-    names = list(CLASSES)
     entries = [films.entries[encodings.film[row]] for row in rows]
     texts = [
         writer.report(entry, LANGUAGES[rng.integers(2)], encodings.slots[row])
@@ -279,19 +286,22 @@ def _losses(
     labels[labels == pad] = -100
     labels[:, 0] = -100  # the language is the prompt
     text = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
-    asked = [
-        writer.question(n, bool(p))
-        for e in entries
-        for n, p in zip(names, e["present"], strict=True)
-    ]
-    logits = decoder(
-        input_ids=torch.tensor([prompt for prompt, _ in asked]),
-        encoder_hidden_states=hidden.repeat_interleave(len(names), 0),
-        use_cache=False,
-    ).logits[:, -1]
-    answers = torch.tensor([answer for _, answer in asked])
-    losses = F.cross_entropy(logits.float(), answers, reduction="none").unflatten(
-        0, (-1, len(names))
-    )
-    weights = torch.tensor([WEIGHTS[n] for n in names])
-    return {"text": text, "answers": (losses * weights).sum(1).mean()}
+    yes, no = writer.answers
+    prompts = [writer.question(q) for q in QUESTIONS.values()]
+    logits = _asked(decoder, hidden.repeat_interleave(len(prompts), 0), prompts * len(entries))
+    answers = torch.tensor([yes if q.true(e) else no for e in entries for q in QUESTIONS.values()])
+    losses = F.cross_entropy(logits.float(), answers, reduction="none")
+    weights = torch.tensor([WEIGHTS[name] for name in QUESTIONS])
+    return {
+        "text": text,
+        "answers": (losses.unflatten(0, (-1, len(weights))) * weights).sum(1).mean(),
+    }
+
+
+def _asked(decoder: Any, hidden: Tensor, prompts: list[list[int]]) -> Tensor:
+    """The logits (len(prompts), vocabulary) that follow each prompt."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([p + p[-1:] * (longest - len(p)) for p in prompts])
+    logits = decoder(input_ids=ids, encoder_hidden_states=hidden, use_cache=False).logits
+    last = torch.tensor([len(p) - 1 for p in prompts])
+    return torch.as_tensor(logits[torch.arange(len(prompts)), last])

@@ -18,12 +18,13 @@ from hilum.engines.local import LocalEngine
 from hilum.evaluation.calibrate import fit_platt
 from hilum.evaluation.metrics import auc, calibration_error, logit
 from hilum.findings import FindingName
+from hilum.models.embedded.attributes import SIDES
 from hilum.models.embedded.configuration import CLASSES
 from hilum.reading.reader import CARD, Card
 from hilum.reading.score import Calibration, Platt
 from hilum.report import LANGUAGES
 from hilum.training.embedded.shards import Shards
-from hilum.training.embedded.words import ABSENT, ASK, PRESENT, match
+from hilum.training.embedded.words import ABSENT, PRESENT, QUESTIONS, match
 
 SPECIFICITY = 0.90  # from where on a fracture is in doubt
 DRAFT = 250  # tokens of a draft: the decoder has 256 positions, its prompt takes two
@@ -58,7 +59,8 @@ def _card(calibration: Calibration) -> Card:
         licence="Apache-2.0",
         prompts={language: f"<{language}>" for language in LANGUAGES},
         question_context="",
-        questions={FindingName(name): f"{ASK}<{name}>" for name in CLASSES},
+        questions={FindingName(name): QUESTIONS[name].text for name in CLASSES},
+        side_questions={side: QUESTIONS[f"fracture_{side}"].text for side in SIDES},
         answers=(PRESENT, ABSENT),
         domain="phantom",
         max_new_tokens=DRAFT,
@@ -70,7 +72,9 @@ def calibrate(
     engine: LocalEngine, card: Card, held_out: Shards, log: Callable[[str], None]
 ) -> Calibration:
     """Platt scaling of every answer, and of every proposal's score (is it on a true box?)."""
-    questions = [Question(q, card.answers) for q in card.questions.values()]
+    asked = card.asked
+    words = [*asked.findings.values(), *asked.sides.values()]
+    questions = [Question(q, card.answers) for q in words]
     likelihoods: list[Any] = []
     scores: dict[str, list[float]] = {name: [] for name in CLASSES}
     right: dict[str, list[bool]] = {name: [] for name in CLASSES}
@@ -85,28 +89,32 @@ def calibrate(
             found = np.array([p.box for p in draft.places], np.float32)
             kinds = [int(r[0]) for r in entry["instances"]]
             boxes = [np.array(r[1:5], np.float32) for r in entry["instances"]]
-            hits = set(match(boxes, kinds, found, len(film)))
+            found_true = set(match(boxes, kinds, found, len(film)))
             for k, place in enumerate(draft.places):
                 scores[place.finding].append(place.score)
-                right[place.finding].append(k in hits)
-    truth = np.array([e["present"] for e in held_out.entries], bool)
+                right[place.finding].append(k in found_true)
     calibration = Calibration()
-    for k, name in enumerate(CLASSES):
+    for k, (name, question) in enumerate(QUESTIONS.items()):
+        truth = np.array([question.true(e) for e in held_out.entries])
         likelihood = np.array([row[k] for row in likelihoods])
-        slope, intercept = fit_platt(truth[:, k], likelihood)
+        slope, intercept = fit_platt(truth, likelihood)
         fitted = Platt(slope=slope, intercept=intercept)
-        calibration.findings[FindingName(name)] = fitted
         p = np.array([fitted.apply(z) for z in logit(likelihood)])
+        if question.side is not None:
+            calibration.sides[SIDES[question.side]] = fitted
+        else:
+            calibration.findings[FindingName(name)] = fitted
         if name == "fracture":
-            _doubt(calibration, truth[:, k], p)
-        if len(set(right[name])) == 2:  # after a short trial every proposal may be wrong
-            slope, intercept = fit_platt(right[name], expit(scores[name]))
-            calibration.places[FindingName(name)] = Platt(slope=slope, intercept=intercept)
-        before = calibration_error(truth[:, k], likelihood)
+            _doubt(calibration, truth, p)
+        before = calibration_error(truth, likelihood)
         log(
-            f"held out {name}: AUC {auc(truth[:, k], likelihood):.4f}, calibration error "
-            f"{calibration_error(truth[:, k], p):.4f} (before: {before:.4f})"
+            f"held out {name}: AUC {auc(truth, likelihood):.4f}, calibration error "
+            f"{calibration_error(truth, p):.4f} (before: {before:.4f})"
         )
+    for name, hits in right.items():
+        if len(set(hits)) == 2:  # after a short trial every proposal may be wrong
+            slope, intercept = fit_platt(hits, expit(scores[name]))
+            calibration.places[FindingName(name)] = Platt(slope=slope, intercept=intercept)
     return calibration
 
 

@@ -22,18 +22,17 @@ from torch.nn import functional as F
 
 from hilum.evaluation.metrics import auc
 from hilum.models.embedded import FilmEncoder
-from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.encoder import PIECE
 from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import checkpoint
 from hilum.training.embedded.batches import ahead
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, rate
 from hilum.training.embedded.shards import Shards
+from hilum.training.embedded.words import FRACTURE
 
 FILMS, PIECES = 48, 384  # a step: films drawn from, pieces cut from them
 RATE = 2e-3
 CLEAR = 14 / 400  # share of the film's width: whole bone lies at least this far from a break
-FRACTURE = list(CLASSES).index("fracture")
 
 
 class Places(NamedTuple):

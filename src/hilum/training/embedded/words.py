@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from hilum.models.embedded import FilmEncoder
+from hilum.models.embedded.attributes import ATTRIBUTES, SIDES
 from hilum.models.embedded.configuration import CLASSES
 from hilum.phantom.physics import FIELD
 from hilum.report import LANGUAGES
@@ -25,6 +26,8 @@ VOCABULARY = 512
 SLOTS = sum(CLASSES.values())
 NEAR = 15 / FIELD  # share of a phantom's width
 ASK, PRESENT, ABSENT = "<ask>", "<present>", "<absent>"
+FRACTURE = list(CLASSES).index("fracture")
+FIRST_ATTRIBUTE = 5  # of an entry's instance: before it are the class and the box
 SPECIAL = [
     "<pad>",
     "<s>",
@@ -36,6 +39,27 @@ SPECIAL = [
     *(f"<{name}>" for name in CLASSES),
     *(f"<box{k}>" for k in range(SLOTS)),
 ]
+
+
+class Asked(NamedTuple):
+    """A question about a film: its words, and the class and side (of SIDES) that it is about."""
+
+    text: str
+    kind: int
+    side: int | None = None
+
+    def true(self, entry: dict[str, Any]) -> bool:
+        """Whether a film's entry says that it is there, or there on that side."""
+        if self.side is None:
+            return bool(entry["present"][self.kind])
+        column = FIRST_ATTRIBUTE + list(ATTRIBUTES).index("side")
+        return any(r[0] == self.kind and r[column] == self.side for r in entry["instances"])
+
+
+QUESTIONS = {name: Asked(f"{ASK}<{name}>", k) for k, name in enumerate(CLASSES)} | {
+    f"fracture_{side}": Asked(f"{ASK}<fracture> {side}", FRACTURE, k)
+    for k, side in enumerate(SIDES)
+}
 
 
 def make_tokenizer(entries: list[dict[str, Any]]) -> PreTrainedTokenizerFast:
@@ -131,10 +155,15 @@ class Writer:
                 ids.append(self.box[slots[instance]])
         return [*ids, t.eos_token_id]
 
-    def question(self, name: str, present: bool) -> tuple[list[int], int]:
-        """The tokens of a question about a finding, and the token that answers it."""
-        ids = self.tokenizer.convert_tokens_to_ids
-        return ids(["<s>", ASK, f"<{name}>"]), ids(PRESENT if present else ABSENT)
+    @property
+    def answers(self) -> tuple[int, int]:
+        """The tokens that answer a question: present, absent."""
+        present, absent = self.tokenizer.convert_tokens_to_ids([PRESENT, ABSENT])
+        return present, absent
+
+    def question(self, asked: Asked) -> list[int]:
+        """The tokens of a question; what follows is one of ``answers``."""
+        return [self.tokenizer.bos_token_id, *self._ids(asked.text)]
 
 
 def new_model(
