@@ -22,8 +22,10 @@ from hilum.codes import Code, HilumError
 from hilum.engines.base import Draft, Image, Question, Request, Sampling
 from hilum.engines.likelihood import answer_probabilities, table
 from hilum.engines.local.together import Together
+from hilum.models.square import Square
 
-# What ``hilum quantize`` leaves beside the weights: format, source, stop ids.
+# What ``hilum quantize`` leaves beside the weights: format, source, stop ids; for a LLaVA also how
+# a film becomes its square, the tokens of an image and the positions that the model has.
 EXPORT = "hilum-export.json"
 WEIGHTS = "*.bin"
 BATCH = 64
@@ -55,6 +57,9 @@ class OpenVinoEngine:
         try:
             said = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
             self._stops = {int(i) for i in said["stops"]}
+            self._square = Square(**said["square"]) if said.get("square") else None
+            self._positions = int(said.get("positions") or 0)
+            self._image_tokens = int(said.get("image_tokens") or 0)
             self._pipe = openvino_genai.ContinuousBatchingPipeline(
                 str(folder), scheduler, "CPU", settings
             )
@@ -172,7 +177,8 @@ class OpenVinoEngine:
         return self._pipe.generate(given, images, configs, streamer=streamer)
 
     def _tensor(self, image: Image) -> Any:
-        return self._ov.Tensor(np.ascontiguousarray(np.repeat(image[..., None], 3, 2)[None]))
+        pixels = np.repeat(image[..., None], 3, 2) if self._square is None else self._square(image)
+        return self._ov.Tensor(np.ascontiguousarray(pixels[None]))
 
     def _ids(self, text: str) -> list[int]:
         encoded = self._tokenizer.encode(text, add_special_tokens=False)

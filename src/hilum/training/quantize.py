@@ -14,6 +14,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from hilum.codes import Code, HilumError
 from hilum.engines import Engine, Question, Request, Sampling
 from hilum.engines.abilities import leading_text
 from hilum.engines.openvino import EXPORT, OpenVinoEngine
+from hilum.models.older import image_settings, write_older
+from hilum.models.safety import read_json
+from hilum.models.square import square_of
 
 FORMATS = {"openvino-fp16": "fp16", "openvino-int8": "int8", "openvino-int4": "int4"}
 PINS = ("optimum-intel==2.2.0", "transformers==4.57.6", "torch==2.13.0", "nncf==3.4.0")
@@ -128,8 +132,6 @@ def _missing(env: Path) -> HilumError:
 
 def export(folder: Path, weights: str, out: Path, env: Path) -> None:
     """Run the exporter of ``env``; raises ``export_failed`` with its last line."""
-    from hilum.models.older import write_older
-
     with tempfile.TemporaryDirectory() as work:
         source = write_older(folder, Path(work) / folder.name)
         target = Path(work) / "export"
@@ -167,7 +169,21 @@ def describe(folder: Path, to: str, out: Path, original: object = None) -> None:
     (out / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
     stops = getattr(original, "stops", [])
     told = {"format": to, "source": getattr(original, "weights_sha256", ""), "stops": stops}
+    told |= _geometry(folder, out)
     (out / EXPORT).write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+def _geometry(folder: Path, out: Path) -> dict[str, Any]:
+    """What the engine must know of a LLaVA to give it its pixels and to keep to its context."""
+    config = read_json(folder / "config.json")
+    if config.get("model_type") != "llava":
+        return {}
+    text = read_json(out / "config.json").get("text_config") or {}
+    return {
+        "square": asdict(square_of(image_settings(folder))),
+        "image_tokens": config.get("image_seq_length") or 0,
+        "positions": text.get("max_position_embeddings") or 0,
+    }
 
 
 def _bytes(folder: Path, suffix: str) -> int:
