@@ -40,7 +40,7 @@ LONG = ("longrope", "su", "yarn")  # old names of the same, as transformers read
 
 
 def llama_config(phi3: dict[str, Any]) -> dict[str, Any]:
-    """A Phi-3's settings in transformers 4.57's words (``rope_theta``, ``rope_scaling``) as Llama's.
+    """A Phi-3's settings as a Llama's, both in transformers 4.57's words (``rope_scaling``).
 
     ``max_position_embeddings`` becomes the context in which both are the same: the first range of
     a long rope, the sliding window where that is shorter. Raises ``model_unsupported`` for a rope
@@ -57,6 +57,8 @@ def llama_config(phi3: dict[str, Any]) -> dict[str, Any]:
     first = phi3["max_position_embeddings"]
     scaling = None
     if kind in LONG:
+        if not rope.get("short_factor"):
+            _refuse("short_factor", "missing from the rope's settings")
         first = rope.get("original_max_position_embeddings")
         first = first or phi3["original_max_position_embeddings"]
         scaling = _first_range(rope, first, phi3["max_position_embeddings"])

@@ -34,15 +34,9 @@ def write_older(folder: Path, target: Path) -> Path:
         config["text_config"] = llama_config(phi3)
     target.mkdir(parents=True)
     for path in sorted(folder.iterdir()):
-        if path.suffix == ".safetensors":
-            if phi3 is None:
-                _link(path, target / path.name)
-            else:
-                split_weights(path, target / path.name, phi3)
-        elif path.name == INDEX and phi3 is not None:
-            _write(target / INDEX, _index(read_json(path), phi3))
-        elif path.is_file() and path.suffix in (".json", ".jinja", ".txt", ".model"):
+        if path.is_file() and path.suffix in (".json", ".jinja", ".txt", ".model"):
             shutil.copyfile(path, target / path.name)
+    _weights(folder, target, phi3)
     _write(target / "config.json", config)
     if (folder / "processor_config.json").is_file():
         processor = read_json(folder / "processor_config.json")
@@ -83,11 +77,18 @@ def _kind(config: dict[str, Any]) -> Any:
     return (config.get("text_config") or {}).get("model_type")
 
 
-def _index(index: dict[str, Any], phi3: dict[str, Any]) -> dict[str, Any]:
-    """Which file a tensor is in, by the split names."""
-    files = index.get("weight_map", {})
-    named = {part: file for name, file in files.items() for part in split_names(name, phi3)}
-    return {**index, "weight_map": named}
+def _weights(folder: Path, target: Path, phi3: dict[str, Any] | None) -> None:
+    """Link the weights; a Phi-3's are copied, since their headers change."""
+    for path in sorted(folder.glob("*.safetensors")):
+        if phi3 is None:
+            _link(path, target / path.name)
+        else:
+            split_weights(path, target / path.name, phi3)
+    if phi3 is not None and (folder / INDEX).is_file():
+        index = read_json(folder / INDEX)
+        files = index.get("weight_map", {})
+        named = {part: file for name, file in files.items() for part in split_names(name, phi3)}
+        _write(target / INDEX, {**index, "weight_map": named})
 
 
 def _config(config: dict[str, Any]) -> dict[str, Any]:
