@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from hilum.codes import Code, HilumError
 from hilum.models.older import image_settings
 from hilum.models.presets import Geometry
 from hilum.models.processing import image_processor, quiet
-from hilum.models.square import as_is, square_of
+from hilum.models.square import Square, as_is, square_of
 from hilum.models.twins import make_twin
 
 SIDE = 28
@@ -61,7 +63,8 @@ def test_the_pixels_are_the_processors(fit: str, rows: int, columns: int, seed: 
     image = np.random.default_rng(seed).integers(0, 256, (rows, columns), dtype=np.uint8)
     made = processor(fit)
     said = made.to_dict()
-    square = square_of(said)(image)
+    told = json.loads(json.dumps(asdict(square_of(said))))  # as an export has it
+    square = Square(**told)(image)
     assert (square.shape, square.dtype) == ((SIDE, SIDE, 3), np.uint8)
     mean, std = (np.float32(STATS[n]) for n in ("image_mean", "image_std"))
     normal = ((square.astype(np.float32) / np.float32(255)) - mean) / std

@@ -50,7 +50,7 @@ class Square:
 
     def _padded(self, picture: Image.Image) -> Image.Image:
         side = max(picture.size)
-        whole = Image.new("RGB", (side, side), self.fill)
+        whole = Image.new("RGB", (side, side), tuple(self.fill))  # JSON knows no tuples
         whole.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
         return whole
 
