@@ -144,7 +144,7 @@ LONG_ROPE = {
 }
 
 
-def llava(family: str, rope: dict[str, Any], folder: Path) -> Path:
+def with_rope(family: str, rope: dict[str, Any], folder: Path) -> Path:
     twin = make_twin(family, folder)
     config = json.loads((twin / "config.json").read_text())
     if rope:
@@ -155,14 +155,22 @@ def llava(family: str, rope: dict[str, Any], folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "rope"), [("llava-dinov2", {}), ("llava-siglip", {}), ("llava-dinov2", LONG_ROPE)]
+    ("family", "rope"),
+    [
+        ("llava-dinov2", {}),
+        ("llava-siglip", {}),
+        ("llava-dinov2", LONG_ROPE),
+        ("gemma3", {}),
+        ("qwen2.5-vl", {}),
+        ("qwen3-vl", {}),
+    ],
 )
-def test_a_llava_with_a_phi3_says_what_its_original_says(
+def test_an_export_in_float32_says_what_its_original_says(
     family: str, rope: dict[str, Any], exporter: Path, tmp_path: Path
 ) -> None:
     from hilum.engines.local.vlm import VlmEngine
 
-    twin = llava(family, rope, tmp_path / "twin")
+    twin = with_rope(family, rope, tmp_path / "twin")
     original, out = VlmEngine(twin, "float32"), tmp_path / "out"
     export(twin, "fp32", out, exporter)
     describe(twin, "openvino-fp32", out, original)
@@ -186,7 +194,7 @@ def test_a_llava_with_a_phi3_says_what_its_original_says(
 
 @pytest.mark.slow
 def test_a_text_ends_where_the_long_ropes_first_range_does(exporter: Path, tmp_path: Path) -> None:
-    twin, out = llava("llava-dinov2", LONG_ROPE, tmp_path / "twin"), tmp_path / "out"
+    twin, out = with_rope("llava-dinov2", LONG_ROPE, tmp_path / "twin"), tmp_path / "out"
     done = quantize(twin, "openvino-int8", out, exporter)
     assert done.parity.largest_probability_difference < 0.2
     engine = OpenVinoEngine(out)

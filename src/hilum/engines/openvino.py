@@ -23,10 +23,10 @@ from hilum.codes import Code, HilumError
 from hilum.engines.base import Draft, Image, Question, Request, Sampling
 from hilum.engines.likelihood import answer_probabilities, table
 from hilum.engines.local.together import Together
-from hilum.models.square import Square
+from hilum.models.frame import read_frame
 
-# What ``hilum quantize`` leaves beside the weights: format, source, stop ids; for a LLaVA also how
-# a film becomes its square, the tokens of an image and the positions that the model has.
+# What ``hilum quantize`` leaves beside the weights: format, source, stop ids; of some families also
+# the frame that a film is fitted in, the tokens of an image and the positions that the model has.
 EXPORT = "hilum-export.json"
 WEIGHTS = "*.bin"
 BATCH = 64
@@ -59,7 +59,7 @@ class OpenVinoEngine:
         try:
             said = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
             self._stops = {int(i) for i in said["stops"]}
-            self._square = Square(**said["square"]) if said.get("square") else None
+            self._frame = read_frame(said.get("frame"))
             self._positions = int(said.get("positions") or 0)
             self._image_tokens = int(said.get("image_tokens") or 0)
             self._pipe = openvino_genai.ContinuousBatchingPipeline(
@@ -215,7 +215,7 @@ class OpenVinoEngine:
         return self._positions - used
 
     def _tensor(self, image: Image) -> Any:
-        pixels = np.repeat(image[..., None], 3, 2) if self._square is None else self._square(image)
+        pixels = np.repeat(image[..., None], 3, 2) if self._frame is None else self._frame(image)
         return self._ov.Tensor(np.ascontiguousarray(pixels[None]))
 
     def _ids(self, text: str) -> list[int]:

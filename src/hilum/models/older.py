@@ -13,9 +13,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from hilum.models.frame import as_is, square_of
 from hilum.models.llama import llama_config, split_names, split_weights
 from hilum.models.safety import read_json
-from hilum.models.square import as_is, square_of
 
 INDEX = "model.safetensors.index.json"
 NAMED_TOKENS = ("image_token", "video_token", "boi_token", "eoi_token")

@@ -23,9 +23,9 @@ from hilum.codes import Code, HilumError
 from hilum.engines import Engine, Question, Request, Sampling
 from hilum.engines.abilities import leading_text
 from hilum.engines.openvino import EXPORT, OpenVinoEngine
+from hilum.models.frame import frame_of, told
 from hilum.models.older import image_settings, write_older
 from hilum.models.safety import read_json
-from hilum.models.square import square_of
 
 FORMATS = {"openvino-fp16": "fp16", "openvino-int8": "int8", "openvino-int4": "int4"}
 PINS = ("optimum-intel==2.2.0", "transformers==4.57.6", "torch==2.13.0", "nncf==3.4.0")
@@ -34,6 +34,8 @@ PINS = ("optimum-intel==2.2.0", "transformers==4.57.6", "torch==2.13.0", "nncf==
 LEAST = {"fp16": 0.9, "int8": 0.5, "int4": 0.25}
 FARTHEST = 0.2
 FILMS, TOKENS = 4, 16
+# Families whose films GenAI would resize in another way than their processor does.
+FRAMED = ("llava", "qwen2_5_vl", "qwen3_vl")
 QUESTION = Question("Is there a fracture? Answer yes or no.", ("Yes", "No"), "first")
 
 
@@ -174,19 +176,21 @@ def describe(folder: Path, to: str, out: Path, original: object = None) -> None:
     card = card.model_copy(update={"calibration": Calibration()})  # other weights, other odds
     (out / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
     stops = getattr(original, "stops", [])
-    told = {"format": to, "source": getattr(original, "weights_sha256", ""), "stops": stops}
-    told |= _geometry(folder, out)
-    (out / EXPORT).write_text(json.dumps(told, indent=1), encoding="utf-8")
+    said = {"format": to, "source": getattr(original, "weights_sha256", ""), "stops": stops}
+    said |= _geometry(folder, out)
+    (out / EXPORT).write_text(json.dumps(said, indent=1), encoding="utf-8")
 
 
 def _geometry(folder: Path, out: Path) -> dict[str, Any]:
-    """What the engine must know of a LLaVA to give it its pixels and to keep to its context."""
+    """What the engine must know to give a model its pixels, and to keep to a LLaVA's context."""
     config = read_json(folder / "config.json")
-    if config.get("model_type") != "llava":
+    if config.get("model_type") not in FRAMED:
         return {}
+    frame = {"frame": told(frame_of(image_settings(folder)))}
+    if config["model_type"] != "llava":
+        return frame
     text = read_json(out / "config.json").get("text_config") or {}
-    return {
-        "square": asdict(square_of(image_settings(folder))),
+    return frame | {
         "image_tokens": config.get("image_seq_length") or 0,
         "positions": text.get("max_position_embeddings") or 0,
     }

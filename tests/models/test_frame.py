@@ -1,9 +1,8 @@
-"""Squares are the pixels that the image processor makes."""
+"""Frames have the pixels that the image processor makes."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hilum.codes import Code, HilumError
+from hilum.models.frame import Native, as_is, frame_of, read_frame, square_of, told
 from hilum.models.older import image_settings
 from hilum.models.presets import Geometry
 from hilum.models.processing import image_processor, quiet
-from hilum.models.square import Square, as_is, square_of
 from hilum.models.twins import make_twin
 
 SIDE = 28
@@ -63,8 +62,9 @@ def test_the_pixels_are_the_processors(fit: str, rows: int, columns: int, seed: 
     image = np.random.default_rng(seed).integers(0, 256, (rows, columns), dtype=np.uint8)
     made = processor(fit)
     said = made.to_dict()
-    told = json.loads(json.dumps(asdict(square_of(said))))  # as an export has it
-    square = Square(**told)(image)
+    frame = read_frame(json.loads(json.dumps(told(frame_of(said)))))  # as an export has it
+    assert frame == square_of(said)
+    square = frame(image)  # type: ignore[misc]
     assert (square.shape, square.dtype) == ((SIDE, SIDE, 3), np.uint8)
     mean, std = (np.float32(STATS[n]) for n in ("image_mean", "image_std"))
     normal = ((square.astype(np.float32) / np.float32(255)) - mean) / std
@@ -79,8 +79,8 @@ def test_what_the_runtime_is_told_leaves_a_square_alone(fit: str) -> None:
     image = np.random.default_rng(0).integers(0, 256, (70, 41), dtype=np.uint8)
     made = processor(fit)
     square = square_of(made.to_dict())
-    told = as_is(made.to_dict(), square)
-    plain = CLIPImageProcessor(**{k: v for k, v in told.items() if k != "image_processor_type"})
+    plainly = as_is(made.to_dict(), square)
+    plain = CLIPImageProcessor(**{k: v for k, v in plainly.items() if k != "image_processor_type"})
     again = plain(Image.fromarray(square(image)), return_tensors="np")["pixel_values"][0]
     np.testing.assert_array_equal(again, pixels(made, image))
 
@@ -89,6 +89,51 @@ def test_what_the_runtime_is_told_leaves_a_square_alone(fit: str) -> None:
 def test_a_twins_folder_says_its_square(family: str, tmp_path: Path) -> None:
     square = square_of(image_settings(make_twin(family, tmp_path / "twin")))
     assert (square.fit, square.side) == {"llava-dinov2": ("crop", 56)}.get(family, ("stretch", 64))
+
+
+@pytest.mark.parametrize(("patch", "pixels"), [(14, (784, 6272)), (16, (1024, 8192))])
+@settings(max_examples=40, deadline=None)
+@given(st.integers(3, 400), st.integers(3, 400), st.integers(0, 2**32 - 1))
+def test_a_native_frame_is_the_processors(
+    patch: int, pixels: tuple[int, int], rows: int, columns: int, seed: int
+) -> None:
+    from transformers import Qwen2VLImageProcessor
+
+    quiet()
+    image = np.random.default_rng(seed).integers(0, 256, (rows, columns), dtype=np.uint8)
+    ends = dict(zip(("min_pixels", "max_pixels"), pixels, strict=True))
+    made = Qwen2VLImageProcessor(patch_size=patch, **ends)  # type: ignore[arg-type]
+    frame = read_frame(json.loads(json.dumps(told(frame_of(made.to_dict())))))
+    assert frame is not None
+    fitted = frame(image)
+    theirs = made(Image.fromarray(image).convert("RGB"), return_tensors="np")
+    grid = theirs["image_grid_thw"][0][1:] * patch
+    assert fitted.shape == (*grid, 3)
+    again = made(Image.fromarray(fitted), do_resize=False, return_tensors="np")
+    np.testing.assert_array_equal(again["pixel_values"], theirs["pixel_values"])
+
+
+@given(st.integers(64, 5000), st.floats(0.25, 4))
+def test_a_native_frame_is_left_alone_by_the_runtime(rows: int, ratio: float) -> None:
+    """Which fits what it is given once more."""
+    frame = Native(28, 56 * 56, 28 * 28 * 1280, 3)
+    size = frame.size(rows, round(rows * ratio))
+    assert frame.size(*size) == size
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"kind": "oval"}, {"kind": "native", "side": 3}, {"kind": "square"}]
+)
+def test_what_is_no_frame_is_not_read(said: dict[str, Any]) -> None:
+    assert read_frame(None) is None
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        read_frame(said)
+
+
+def test_a_native_frame_needs_its_pixels() -> None:
+    with pytest.raises(HilumError) as caught:
+        frame_of({"image_processor_type": "Qwen2VLImageProcessorFast", "size": {}})
+    assert caught.value.code is Code.MODEL_UNSUPPORTED
 
 
 def test_old_files_have_one_number() -> None:

@@ -1,13 +1,15 @@
-"""A film as the square that a LLaVA's image processor makes of it, without transformers.
+"""A film in the size that a model's image processor gives it, without transformers.
 
-For runtimes with a resizing of their own: OpenVINO GenAI's has no filter against aliasing, so a
-film of 3,000 px would be other pixels at 518. The square is passed through it as it is.
+For runtimes with a resizing of their own: OpenVINO GenAI's for LLaVA and Qwen-VL has no filter
+against aliasing, so a film of 3,000 px would be other pixels at 518. What has the right size
+already passes through it as it is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -50,7 +52,7 @@ class Square:
 
     def _padded(self, picture: Image.Image) -> Image.Image:
         side = max(picture.size)
-        whole = Image.new("RGB", (side, side), tuple(self.fill))  # JSON knows no tuples
+        whole = Image.new("RGB", (side, side), self.fill)
         whole.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
         return whole
 
@@ -58,14 +60,79 @@ class Square:
         return Image.Resampling(self.resample)
 
 
+@dataclass(frozen=True)
+class Native:
+    """Qwen-VL's frame: both sides multiples of ``multiple``, ``least`` to ``most`` pixels.
+
+    ``resample``: Pillow's number of the filter. Sizes are those of ``smart_resize`` in Qwen2-VL's
+    release (https://github.com/QwenLM/Qwen2-VL, ``vision_process.py``).
+    """
+
+    multiple: int
+    least: int
+    most: int
+    resample: int
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The film (rows, columns) in its frame (height, width, 3); uint8 both."""
+        picture = Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
+        height, width = self.size(*image.shape)
+        return np.asarray(picture.resize((width, height), Image.Resampling(self.resample)))
+
+    def size(self, rows: int, columns: int) -> tuple[int, int]:
+        """Height and width in pixels."""
+        step = self.multiple
+        sides = [round(n / step) * step for n in (rows, columns)]
+        area = sides[0] * sides[1]
+        if area > self.most:
+            less = math.sqrt(rows * columns / self.most)
+            sides = [math.floor(n / less / step) * step for n in (rows, columns)]
+        elif area < self.least:
+            more = math.sqrt(self.least / (rows * columns))
+            sides = [math.ceil(n * more / step) * step for n in (rows, columns)]
+        return max(step, sides[0]), max(step, sides[1])
+
+
+Frame = Square | Native
+
+
+def frame_of(settings: Mapping[str, Any]) -> Frame:
+    """The frame of an image processor's settings; raises ``model_unsupported`` for any other."""
+    if not _kind(settings).startswith("Qwen2VL"):
+        return square_of(settings)
+    size = _sides(settings, "size")
+    least = settings.get("min_pixels") or size.get("shortest_edge") or 0
+    most = settings.get("max_pixels") or size.get("longest_edge") or 0
+    _need(bool(least and most), "its numbers of pixels are missing")
+    multiple = settings.get("patch_size", 14) * settings.get("merge_size", 2)
+    return Native(multiple, int(least), int(most), _resample(settings))
+
+
+def told(frame: Frame) -> dict[str, Any]:
+    """A frame as JSON; :func:`read_frame` reads it."""
+    return {"kind": type(frame).__name__.lower(), **asdict(frame)}
+
+
+def read_frame(said: Mapping[str, Any] | None) -> Frame | None:
+    """The frame that was :func:`told`; raises TypeError, KeyError or ValueError for others."""
+    if said is None:
+        return None
+    rest: dict[str, Any] = {k: v for k, v in said.items() if k != "kind"}
+    if said.get("kind") == "native":
+        return Native(**rest)
+    if said.get("kind") != "square":
+        raise ValueError("no frame")
+    return Square(**{**rest, "fill": tuple(rest["fill"])})
+
+
 def square_of(settings: Mapping[str, Any]) -> Square:
     """The square of an image processor's settings (``preprocessor_config.json``).
 
     Raises ``model_unsupported`` for one that makes anything else.
     """
-    kind = str(settings.get("image_processor_type", "")).removesuffix("Fast").removesuffix("Pil")
+    kind = _kind(settings)
     size, crop = _sides(settings, "size"), _sides(settings, "crop_size")
-    resample = int(settings.get("resample", Image.Resampling.BICUBIC))
+    resample = _resample(settings)
     try:
         _need(settings.get("do_resize", True), "do_resize is off")
         _need(settings.get("do_rescale", True), "do_rescale is off")
@@ -84,6 +151,14 @@ def square_of(settings: Mapping[str, Any]) -> Square:
     except (KeyError, TypeError) as error:
         raise HilumError(Code.MODEL_UNSUPPORTED, kind, "size or crop_size is missing") from error
     return Square("crop", side, edge, resample)
+
+
+def _kind(settings: Mapping[str, Any]) -> str:
+    return str(settings.get("image_processor_type", "")).removesuffix("Fast").removesuffix("Pil")
+
+
+def _resample(settings: Mapping[str, Any]) -> int:
+    return int(settings.get("resample", Image.Resampling.BICUBIC))
 
 
 def _sides(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
