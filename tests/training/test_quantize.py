@@ -96,21 +96,22 @@ TOKENS |= {b"\xe6": 10, b"\xe6\x9c": 11, b"\x89": 12, "有".encode(): 13}
 
 
 @pytest.mark.parametrize(
-    ("wording", "ids", "text", "others"),
+    ("ids", "text", "others"),
     [
-        ("No", [5], "No", {4}),
-        ("Yes", [3], "Yes", {1}),
-        ("Yes", [1, 2], "Yes", {3, 8}),
-        ("Yes", [6], " Yes", {7}),  # a tokenizer whose words begin with a space
-        ("有", [11, 12], "有", {10, 13}),
-        ("有", [13], "有", {10, 11}),
-        ("No", [99], "No", set()),  # another token has its letters: nothing is known of it
+        ([5], "No", {4}),
+        ([3], "Yes", {1}),
+        ([1, 2], "Yes", {3, 8}),
+        ([6], " Yes", {7}),  # a tokenizer whose words begin with a space
+        ([11, 12], "有", {10, 13}),
+        ([13], "有", {10, 11}),
+        ([9, 9], "ss", set()),
     ],
 )
 def test_a_wording_can_be_written_in_one_way_only(
-    wording: str, ids: list[int], text: str, others: set[int]
+    ids: list[int], text: str, others: set[int]
 ) -> None:
-    assert spelt(wording, ids, TOKENS) == (text, others)
+    letters = {i: piece for piece, i in TOKENS.items()}
+    assert spelt([letters[i] for i in ids], TOKENS) == (text, others)
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"stops": 3}', '{"stops": [1]}'])
@@ -190,6 +191,68 @@ def test_an_export_in_float32_says_what_its_original_says(
     question = Question("Is there a fracture?", (("Yes", "yes", "是"), ("No", "no", "否")), "mean")
     ours, theirs = (e.choose([(large,)], "", [question])[0] for e in (engine, original))
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def with_sentences(folder: Path) -> Path:
+    """A twin with a tokenizer of SentencePiece's kind: marks before words, bytes for the rest."""
+    twin = make_twin("llava-dinov2", folder)
+    path = twin / "tokenizer.json"
+    raw = json.loads(path.read_text())
+    special = [t["content"] for t in raw["added_tokens"] if t["id"] < 6]
+    merges = [
+        ("▁", "Y"),
+        ("e", "s"),
+        ("▁Y", "es"),
+        ("▁", "N"),
+        ("▁N", "o"),
+        ("Y", "es"),
+        ("N", "o"),
+    ]
+    words = [*special, *(f"<0x{i:02X}>" for i in range(256)), "▁"]
+    words += [*"abcdefghijklmnopqrstuvwxyzYNDICRA.?-", *("".join(m) for m in merges)]
+    words += [f"w{i}" for i in range(360 - len(words))]
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    back = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+    normal = [{"type": "Prepend", "prepend": "▁"}, space]
+    raw |= {
+        "normalizer": {"type": "Sequence", "normalizers": normal},
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": {
+            "type": "Sequence",
+            "decoders": [back, {"type": "ByteFallback"}, {"type": "Fuse"}, strip],
+        },
+    }
+    raw["model"] |= {
+        "vocab": {word: i for i, word in enumerate(words)},
+        "merges": [list(m) for m in merges],
+        "byte_fallback": True,
+        "fuse_unk": True,
+    }
+    path.write_text(json.dumps(raw))
+    return twin
+
+
+@pytest.mark.slow
+def test_a_tokenizer_whose_words_begin_with_a_space_is_scored_as_it_writes(
+    exporter: Path, tmp_path: Path
+) -> None:
+    """Phi-3's own is of this kind: after a turn's mark it says "▁No", hardly ever "No"."""
+    from hilum.engines.local.vlm import VlmEngine
+
+    twin, out = with_sentences(tmp_path / "twin"), tmp_path / "out"
+    original = VlmEngine(twin, "float32")
+    assert original.words.text(original.words.ids("No")) == "No"
+    export(twin, "fp32", out, exporter)
+    describe(twin, "openvino-fp32", out, original)
+    engine = OpenVinoEngine(out, exact=True)
+    film = np.random.default_rng(1).integers(0, 256, (80, 64), dtype=np.uint8)
+    answers = (("Yes", "yes", "是"), ("No", "no", "否"))
+    for by in ("first", "mean", "sequence"):
+        question = Question("Is there a fracture?", answers, by)  # type: ignore[arg-type]
+        ours, theirs = (e.choose([(film,)], "", [question])[0] for e in (engine, original))
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
 
 @pytest.mark.slow

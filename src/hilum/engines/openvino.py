@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hilum.codes import Code, HilumError
 from hilum.engines.base import Draft, Image, Question, Request, Sampling
-from hilum.engines.likelihood import answer_probabilities, table
+from hilum.engines.likelihood import answer_probabilities, distinct, table
 from hilum.engines.local.together import Together
 from hilum.models.frame import read_frame
 
@@ -69,6 +69,7 @@ class OpenVinoEngine:
             raise HilumError(Code.READER_INVALID, folder, type(error).__name__) from error
         self._tokenizer = self._pipe.get_tokenizer()
         self._tokens: dict[bytes, int] = dict(self._tokenizer.get_vocab())
+        self._letters = {i: letters for letters, i in self._tokens.items()}
         self.weights_sha256 = _sha256(folder)
         self.versions = {
             "openvino-genai": openvino_genai.__version__,
@@ -145,7 +146,8 @@ class OpenVinoEngine:
         requests, configs, lengths = [], [], []
         for question, wording in asked:
             ids = self._ids(wording)
-            lengths.append(1 if question.by == "first" else len(ids))
+            first = question.by == "first" and distinct(self._first(question))
+            lengths.append(1 if first else len(ids))
             requests.append(Request(images, context + question.prompt))
             configs.append(self._only(wording, ids, lengths[-1]))
             self._room(requests[-1], lengths[-1])
@@ -158,7 +160,10 @@ class OpenVinoEngine:
         """Settings under which nothing but the first ``length`` of these tokens can be written."""
         config = self._config(Sampling(length, ignore_stops=True))
         config.logprobs = 1
-        text, others = spelt(wording, ids, self._tokens)
+        pieces = [self._letters[i] for i in ids if i in self._letters]
+        text, others = wording, set[int]()
+        if len(pieces) == len(ids):  # else two tokens have the same letters
+            text, others = spelt(pieces, self._tokens)
         grammar = self._genai.StructuredOutputConfig()
         grammar.regex = _literal(text)
         config.structured_output_config = grammar
@@ -223,20 +228,14 @@ class OpenVinoEngine:
         return [int(i) for i in encoded.input_ids.data[0]]
 
 
-def spelt(wording: str, ids: Sequence[int], tokens: dict[bytes, int]) -> tuple[str, set[int]]:
+def spelt(pieces: Sequence[bytes], tokens: dict[bytes, int]) -> tuple[str, set[int]]:
     """A wording's tokens as text, and the tokens that would go on with it in another way.
 
-    Where a tokenizer begins words with a space, so does the text. An id that is not among
-    ``tokens`` (another has the same letters) leaves the wording as it is, and forbids none.
+    Where a tokenizer begins words with a mark, so does the text.
     """
-    names = {i: piece for piece, i in tokens.items()}
-    pieces = [names[i] for i in ids if i in names]
-    if len(pieces) < len(ids):
-        return wording, set()
     rests = [b"".join(pieces[i:]) for i in range(len(pieces))]
     starts = {rest[:n] for rest in rests for n in range(1, len(rest) + 1)}
-    others = {tokens[start] for start in starts if start in tokens}
-    return rests[0].decode("utf-8"), others - set(ids)
+    return rests[0].decode("utf-8"), {tokens[s] for s in starts - set(pieces) if s in tokens}
 
 
 def _literal(text: str) -> str:
