@@ -125,6 +125,29 @@ def test_a_folder_that_is_no_export_is_no_reader(content: str | None, tmp_path: 
     assert caught.value.code is Code.READER_INVALID
 
 
+def test_an_export_is_told_its_frame_and_its_positions(tmp_path: Path) -> None:
+    twin = with_rope("llava-dinov2", LONG_ROPE, tmp_path / "twin")
+    # a Llama's default, which its saved configuration leaves out
+    long = LONG_ROPE | {"original_max_position_embeddings": 2048}
+    config = json.loads((twin / "config.json").read_text())
+    config["text_config"] |= {"rope_parameters": long, "max_position_embeddings": 8192}
+    del config["image_seq_length"]
+    (twin / "config.json").write_text(json.dumps(config))
+    out = tmp_path / "out"
+    out.mkdir()
+    describe(twin, "openvino-int8", out)
+    said = json.loads((out / EXPORT).read_text())
+    assert (said["positions"], said["image_tokens"]) == (2048, 576)
+    assert said["frame"] | {"kind": "square", "fit": "crop", "side": 56} == said["frame"]
+
+
+def test_gemma_has_no_frame(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    describe(make_twin("gemma3", tmp_path / "twin"), "openvino-int8", out)
+    assert "frame" not in json.loads((out / EXPORT).read_text())
+
+
 @pytest.fixture(scope="module")
 def exporter() -> Path:
     """The exporter's environment, where there is one."""

@@ -27,11 +27,7 @@ def write_older(folder: Path, target: Path) -> Path:
     Raises ``model_invalid`` for a settings file that is no JSON object, ``model_unsupported`` for
     a LLaVA whose decoder or image processor has no such form.
     """
-    config = _config(read_json(folder / "config.json"))
-    llava = config.get("model_type") == "llava"
-    phi3 = config["text_config"] if llava and _kind(config) == "phi3" else None
-    if phi3 is not None:
-        config["text_config"] = llama_config(phi3)
+    config, phi3 = _decoded(folder)
     target.mkdir(parents=True)
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in (".json", ".jinja", ".txt", ".model"):
@@ -54,7 +50,7 @@ def write_older(folder: Path, target: Path) -> Path:
         if template.is_file():
             tokenizer["chat_template"] = template.read_text(encoding="utf-8")
         _write(target / "tokenizer_config.json", tokenizer)
-    if llava:
+    if config.get("model_type") == "llava":
         images = image_settings(folder)
         name = {"processor_class": images.get("processor_class") or "LlavaProcessor"}
         settings = as_is(images, square_of(images)) | name
@@ -73,8 +69,18 @@ def image_settings(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _kind(config: dict[str, Any]) -> Any:
-    return (config.get("text_config") or {}).get("model_type")
+def older_config(folder: Path) -> dict[str, Any]:
+    """The configuration as ``write_older`` writes it; raises what that raises of it."""
+    return _decoded(folder)[0]
+
+
+def _decoded(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The configuration, and the Phi-3's that it had where there was one."""
+    config = _config(read_json(folder / "config.json"))
+    text = config.get("text_config") or {}
+    if config.get("model_type") != "llava" or text.get("model_type") != "phi3":
+        return config, None
+    return {**config, "text_config": llama_config(text)}, text
 
 
 def _weights(folder: Path, target: Path, phi3: dict[str, Any] | None) -> None:

@@ -24,8 +24,7 @@ from hilum.engines import Engine, Question, Request, Sampling
 from hilum.engines.abilities import leading_text
 from hilum.engines.openvino import EXPORT, OpenVinoEngine
 from hilum.models.frame import frame_of, told
-from hilum.models.older import image_settings, write_older
-from hilum.models.safety import read_json
+from hilum.models.older import image_settings, older_config, write_older
 
 FORMATS = {"openvino-fp16": "fp16", "openvino-int8": "int8", "openvino-int4": "int4"}
 PINS = ("optimum-intel==2.2.0", "transformers==4.57.6", "torch==2.13.0", "nncf==3.4.0")
@@ -34,6 +33,7 @@ PINS = ("optimum-intel==2.2.0", "transformers==4.57.6", "torch==2.13.0", "nncf==
 LEAST = {"fp16": 0.9, "int8": 0.5, "int4": 0.25}
 FARTHEST = 0.2
 FILMS, TOKENS = 4, 16
+IMAGE_TOKENS = 576  # of a LLaVA that does not say: LLaVA-1.5's, the default of transformers
 # Families whose films GenAI would resize in another way than their processor does.
 FRAMED = ("llava", "qwen2_5_vl", "qwen3_vl")
 QUESTION = Question("Is there a fracture? Answer yes or no.", ("Yes", "No"), "first")
@@ -177,22 +177,21 @@ def describe(folder: Path, to: str, out: Path, original: object = None) -> None:
     (out / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
     stops = getattr(original, "stops", [])
     said = {"format": to, "source": getattr(original, "weights_sha256", ""), "stops": stops}
-    said |= _geometry(folder, out)
+    said |= _geometry(folder)
     (out / EXPORT).write_text(json.dumps(said, indent=1), encoding="utf-8")
 
 
-def _geometry(folder: Path, out: Path) -> dict[str, Any]:
+def _geometry(folder: Path) -> dict[str, Any]:
     """What the engine must know to give a model its pixels, and to keep to a LLaVA's context."""
-    config = read_json(folder / "config.json")
+    config = older_config(folder)
     if config.get("model_type") not in FRAMED:
         return {}
     frame = {"frame": told(frame_of(image_settings(folder)))}
     if config["model_type"] != "llava":
         return frame
-    text = read_json(out / "config.json").get("text_config") or {}
     return frame | {
-        "image_tokens": config.get("image_seq_length") or 0,
-        "positions": text.get("max_position_embeddings") or 0,
+        "image_tokens": config.get("image_seq_length", IMAGE_TOKENS),
+        "positions": (config.get("text_config") or {}).get("max_position_embeddings") or 0,
     }
 
 
