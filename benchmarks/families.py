@@ -2,7 +2,8 @@
 
     python -m benchmarks.families [--env .venv-openvino] [--url http://127.0.0.1:8000/v1]
 
-local runs in float32, so that a batch is compared token for token. openvino needs the exporter's
+local and openvino run in float32, so that a batch is compared token for token, and openvino with
+local: texts equal, and the largest difference of a probability. openvino needs the exporter's
 environment; without it the row says "not run". Last line: JSON.
 """
 
@@ -18,7 +19,7 @@ from hilum.engines import Engine
 from hilum.engines.abilities import try_abilities
 from hilum.models.twins import families, make_twin
 
-ABILITIES = ("generate", "choose", "several images", "batch", "stream")
+ABILITIES = ("generate", "choose", "several images", "batch", "stream", "as local")
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
         from hilum.engines.open import open_url
 
         engine_there, model = open_url(args.url)
-        found = try_abilities(engine_there)
+        found = try_abilities(engine_there) | {"as local": ""}
         print(f"| {model} | served | {' | '.join(found[a] for a in ABILITIES)} |")
     print(json.dumps(rows))
 
@@ -54,11 +55,23 @@ def main() -> None:
 def row(engine: str, folder: Path, env: Path | None) -> dict[str, str]:
     """What became of each ability."""
     try:
-        return try_abilities(opened(engine, folder, env))
+        open_now = opened(engine, folder, env)
+        return try_abilities(open_now) | {"as local": as_local(open_now, folder, engine)}
     except HilumError as error:
         return dict.fromkeys(ABILITIES, error.code.value)
     except FileNotFoundError:
         return dict.fromkeys(ABILITIES, "not run")
+
+
+def as_local(other: Engine, folder: Path, engine: str) -> str:
+    """Texts that are the local engine's too, and how far probabilities are from its."""
+    if engine == "local":
+        return ""
+    from hilum.training.quantize import compare
+
+    found = compare(opened("local", folder, None), other)
+    apart = found.largest_probability_difference
+    return f"{found.texts_equal} of {found.texts}, {apart:.1e}"
 
 
 def opened(engine: str, folder: Path, env: Path | None) -> Engine:

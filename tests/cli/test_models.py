@@ -80,3 +80,15 @@ def test_the_packages_own_weights_pass(capsys: pytest.CaptureFixture[str]) -> No
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["models", command, "--help"]) == 0
     assert "Example: " in capsys.readouterr().out
+
+
+def test_an_export_is_run_by_its_own_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its weights are ``.bin`` files, which are no pickles."""
+    pytest.importorskip("openvino_genai")
+    (tmp_path / "openvino_language_model.xml").write_text("<net/>")
+    (tmp_path / "openvino_language_model.bin").write_bytes(b"")
+    assert main.run(["models", "check", str(tmp_path), "--json"]) == 4
+    (item,) = json.loads(capsys.readouterr().out)
+    assert (item["name"], item["code"]) == ("engine", "reader_invalid")

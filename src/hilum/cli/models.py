@@ -12,6 +12,7 @@ import hilum
 from hilum.codes import HilumError
 
 if TYPE_CHECKING:
+    from hilum.engines import Engine
     from hilum.models.check import Item, Verdict
     from hilum.models.presets import Preset
 
@@ -167,7 +168,7 @@ def check(
     """Check a model's folder: files, hashes, licence, memory, whether it loads and answers.
 
     A model that answers is also run by Hilum's engine: what it can do of generate, choose,
-    several images, batch and stream.
+    several images, batch and stream. What hilum quantize wrote is only run.
 
     Exit code: 0 nothing failed, 4 something did.
 
@@ -175,6 +176,7 @@ def check(
     """
     from dataclasses import asdict
 
+    from hilum.engines.open import OPENVINO
     from hilum.models.check import check as check_folder
     from hilum.models.safety import refuse_remote_code
 
@@ -182,7 +184,10 @@ def check(
         folder = Path(hilum.__file__).parent / "models" / "embedded" / "weights"
     if trust_remote_code and (warning := refuse_remote_code(folder, allowed=True)):
         typer.echo(f"{folder}: {warning}", err=True)
-    items = check_folder(folder, commercial, load, trust_remote_code)
+    if (folder / OPENVINO).is_file():
+        items = _abilities(folder, trust_remote_code)
+    else:
+        items = check_folder(folder, commercial, load, trust_remote_code)
     if any(item.name == "answers" and item.verdict == "ok" for item in items):
         items += _abilities(folder, trust_remote_code)
     if json:
@@ -194,20 +199,34 @@ def check(
 
 
 def _abilities(folder: Path, trust_remote_code: bool) -> list[Item]:
-    """What the local engine can do with it; only a model that cannot even write has failed."""
+    """What its engine can do with it; only a model that cannot even write has failed."""
     from hilum.engines.abilities import try_abilities
-    from hilum.engines.local.vlm import VlmEngine
     from hilum.models.check import Item
 
     try:
-        engine = VlmEngine(folder, trust_remote_code=trust_remote_code)
+        engine, line = _engine(folder, trust_remote_code)
     except HilumError as error:
         return [Item("engine", "failed", error.line(), error.code)]
-    items = [Item("engine", "ok", f"local, {engine.place.line()}")]
+    items = [Item("engine", "ok", line)]
     for name, said in try_abilities(engine).items():
         bad: Verdict = "failed" if name == "generate" else "skipped"
         items.append(Item(name, "ok" if said == "yes" else bad, said))
     return items
+
+
+def _engine(folder: Path, trust_remote_code: bool) -> tuple[Engine, str]:
+    """The engine of a folder, and what it says of itself."""
+    from hilum.engines.open import OPENVINO
+
+    if (folder / OPENVINO).is_file():
+        from hilum.engines.openvino import OpenVinoEngine
+
+        export = OpenVinoEngine(folder)
+        return export, f"openvino, {export.versions['precision']}"
+    from hilum.engines.local.vlm import VlmEngine
+
+    local = VlmEngine(folder, trust_remote_code=trust_remote_code)
+    return local, f"local, {local.place.line()}"
 
 
 @models.command()

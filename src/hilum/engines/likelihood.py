@@ -22,7 +22,7 @@ def answer_probabilities(
     ``first``: the first token of each wording of each answer, to tell whether they differ.
     """
     by = question.by
-    if by == "first" and not _distinct(first):
+    if by == "first" and not distinct(first):
         by = "sequence"
     worded = [[_score(tokens, by) for tokens in answer] for answer in scores]
     logs = np.array([np.logaddexp.reduce(answer) for answer in worded])
@@ -44,7 +44,7 @@ def _score(tokens: Tokens, by: str) -> float:
     return sum(tokens) / (len(tokens) if by == "mean" else 1)
 
 
-def _distinct(first: Sequence[Sequence[int]]) -> bool:
+def distinct(first: Sequence[Sequence[int]]) -> bool:
     """Whether no two answers share a first token; wordings of one answer may."""
     seen = [set(answer) for answer in first]
     return sum(map(len, seen)) == len(set().union(*seen))

@@ -1,7 +1,9 @@
 """A model's folder in the layout of transformers 4.57, which exporters still want.
 
 transformers 5 writes rope settings, processors and tokenizers in files and under names that 4.57
-does not read, or reads without a word as something else. Weights are the same.
+does not read, or reads without a word as something else. Weights are the same; a LLaVA's Phi-3 is
+written as the Llama that it is, and its image processor as one that takes films already square,
+since the exporter and its runtime know no others.
 """
 
 from __future__ import annotations
@@ -11,23 +13,27 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from hilum.models.frame import as_is, square_of
+from hilum.models.llama import llama_config, split_names, split_weights
 from hilum.models.safety import read_json
 
+INDEX = "model.safetensors.index.json"
 NAMED_TOKENS = ("image_token", "video_token", "boi_token", "eoi_token")
 
 
 def write_older(folder: Path, target: Path) -> Path:
     """Write ``folder`` into the new folder ``target`` for transformers 4.57; weights are linked.
 
-    Raises ``model_invalid`` for a settings file that is no JSON object.
+    Raises ``model_invalid`` for a settings file that is no JSON object, ``model_unsupported`` for
+    a LLaVA whose decoder or image processor has no such form.
     """
+    config, phi3 = _decoded(folder)
     target.mkdir(parents=True)
     for path in sorted(folder.iterdir()):
-        if path.suffix == ".safetensors":
-            _link(path, target / path.name)
-        elif path.is_file() and path.suffix in (".json", ".jinja", ".txt", ".model"):
+        if path.is_file() and path.suffix in (".json", ".jinja", ".txt", ".model"):
             shutil.copyfile(path, target / path.name)
-    _write(target / "config.json", _config(read_json(folder / "config.json")))
+    _weights(folder, target, phi3)
+    _write(target / "config.json", config)
     if (folder / "processor_config.json").is_file():
         processor = read_json(folder / "processor_config.json")
         images = processor.pop("image_processor", None)
@@ -44,7 +50,51 @@ def write_older(folder: Path, target: Path) -> Path:
         if template.is_file():
             tokenizer["chat_template"] = template.read_text(encoding="utf-8")
         _write(target / "tokenizer_config.json", tokenizer)
+    if config.get("model_type") == "llava":
+        images = image_settings(folder)
+        name = {"processor_class": images.get("processor_class") or "LlavaProcessor"}
+        settings = as_is(images, square_of(images)) | name
+        _write(target / "preprocessor_config.json", settings)
     return target
+
+
+def image_settings(folder: Path) -> dict[str, Any]:
+    """The image processor's settings, wherever a folder has them; empty where it has none."""
+    for name, inside in (("processor_config.json", True), ("preprocessor_config.json", False)):
+        if (folder / name).is_file():
+            found = read_json(folder / name)
+            found = found.get("image_processor") or {} if inside else found
+            if found:
+                return dict(found)
+    return {}
+
+
+def older_config(folder: Path) -> dict[str, Any]:
+    """The configuration as ``write_older`` writes it; raises what that raises of it."""
+    return _decoded(folder)[0]
+
+
+def _decoded(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The configuration, and the Phi-3's that it had where there was one."""
+    config = _config(read_json(folder / "config.json"))
+    text = config.get("text_config") or {}
+    if config.get("model_type") != "llava" or text.get("model_type") != "phi3":
+        return config, None
+    return {**config, "text_config": llama_config(text)}, text
+
+
+def _weights(folder: Path, target: Path, phi3: dict[str, Any] | None) -> None:
+    """Link the weights; a Phi-3's are copied, since their headers change."""
+    for path in sorted(folder.glob("*.safetensors")):
+        if phi3 is None:
+            _link(path, target / path.name)
+        else:
+            split_weights(path, target / path.name, phi3)
+    if phi3 is not None and (folder / INDEX).is_file():
+        index = read_json(folder / INDEX)
+        files = index.get("weight_map", {})
+        named = {part: file for name, file in files.items() for part in split_names(name, phi3)}
+        _write(target / INDEX, {**index, "weight_map": named})
 
 
 def _config(config: dict[str, Any]) -> dict[str, Any]:
@@ -62,9 +112,10 @@ def _rope(rope: dict[str, Any]) -> dict[str, Any]:
     if "full_attention" in rope:  # Gemma 3 has one for each kind of layer
         local = rope["sliding_attention"]["rope_theta"]
         return {**_rope(rope["full_attention"]), "rope_local_base_freq": local}
-    rest = {k: v for k, v in rope.items() if k not in ("rope_theta", "rope_type")}
+    apart = ("rope_theta", "partial_rotary_factor")
+    rest = {k: v for k, v in rope.items() if k not in (*apart, "rope_type")}
     kind = rope.get("rope_type", "default")
-    out = {"rope_theta": rope["rope_theta"]} if "rope_theta" in rope else {}
+    out = {name: rope[name] for name in apart if name in rope}
     plain = kind == "default" and not rest
     return {**out, "rope_scaling": None if plain else {"rope_type": kind, "type": kind, **rest}}
 
