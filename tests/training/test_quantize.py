@@ -148,6 +148,22 @@ def test_gemma_has_no_frame(tmp_path: Path) -> None:
     assert "frame" not in json.loads((out / EXPORT).read_text())
 
 
+def test_the_runtime_is_to_leave_a_frame_as_it_is(tmp_path: Path) -> None:
+    """Also one that was rounded up to more pixels than the processor itself would take."""
+    limits = {"min_pixels": 4800, "max_pixels": 4800, "patch_size": 14}
+    for family, kept in (("qwen2.5-vl", False), ("gemma3", True)):
+        out = tmp_path / family / "out"
+        out.mkdir(parents=True)
+        (out / "preprocessor_config.json").write_text(json.dumps(limits))
+        describe(make_twin(family, tmp_path / family / "twin"), "openvino-int8", out)
+        found = json.loads((out / "preprocessor_config.json").read_text())
+        assert found["patch_size"] == 14
+        assert (found == limits) is kept
+        if not kept:
+            assert found["min_pixels"] == found["size"]["shortest_edge"] == 1
+            assert found["max_pixels"] == found["size"]["longest_edge"] > 10_000 * 10_000
+
+
 @pytest.fixture(scope="module")
 def exporter() -> Path:
     """The exporter's environment, where there is one."""
@@ -255,6 +271,28 @@ def with_sentences(folder: Path) -> Path:
     }
     path.write_text(json.dumps(raw))
     return twin
+
+
+@pytest.mark.slow
+def test_a_film_rounded_up_beyond_the_most_pixels_is_not_made_smaller(
+    exporter: Path, tmp_path: Path
+) -> None:
+    from hilum.engines.local.vlm import VlmEngine
+
+    twin, out = make_twin("qwen2.5-vl", tmp_path / "twin"), tmp_path / "out"
+    for path in (twin / "processor_config.json", twin / "preprocessor_config.json"):
+        settings = json.loads(path.read_text()) if path.is_file() else {}
+        images = settings.get("image_processor", settings)
+        if images:
+            images["size"] = {"shortest_edge": 4800, "longest_edge": 4800}
+            images |= {k: 4800 for k in ("min_pixels", "max_pixels") if k in images}
+            path.write_text(json.dumps(settings))
+    original = VlmEngine(twin, "float32")
+    export(twin, "fp32", out, exporter)
+    describe(twin, "openvino-fp32", out, original)
+    parity = compare(original, OpenVinoEngine(out, exact=True))
+    assert parity.texts_equal == parity.texts
+    assert parity.largest_probability_difference < 1e-3
 
 
 @pytest.mark.slow

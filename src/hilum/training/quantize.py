@@ -25,6 +25,7 @@ from hilum.engines.abilities import leading_text
 from hilum.engines.openvino import EXPORT, OpenVinoEngine
 from hilum.models.frame import frame_of, told
 from hilum.models.older import image_settings, older_config, write_older
+from hilum.models.safety import read_json
 
 FORMATS = {"openvino-fp16": "fp16", "openvino-int8": "int8", "openvino-int4": "int4"}
 PINS = ("optimum-intel==2.2.0", "transformers==4.57.6", "torch==2.13.0", "nncf==3.4.0")
@@ -36,6 +37,7 @@ FILMS, TOKENS = 4, 16
 IMAGE_TOKENS = 576  # of a LLaVA that does not say: LLaVA-1.5's, the default of transformers
 # Families whose films GenAI would resize in another way than their processor does.
 FRAMED = ("llava", "qwen2_5_vl", "qwen3_vl")
+ANY_SIZE = 2**31 - 1  # pixels
 QUESTION = Question("Is there a fracture? Answer yes or no.", ("Yes", "No"), "first")
 
 
@@ -178,7 +180,23 @@ def describe(folder: Path, to: str, out: Path, original: object = None) -> None:
     stops = getattr(original, "stops", [])
     said = {"format": to, "source": getattr(original, "weights_sha256", ""), "stops": stops}
     said |= _geometry(folder)
+    if "frame" in said:
+        _take_any_size(out)
     (out / EXPORT).write_text(json.dumps(said, indent=1), encoding="utf-8")
+
+
+def _take_any_size(out: Path) -> None:
+    """Let the runtime take a film's frame as it is.
+
+    A frame is rounded up from the fewest pixels: where these are near the most, the runtime would
+    make it smaller once more.
+    """
+    path = out / "preprocessor_config.json"
+    settings = read_json(path) if path.is_file() else {}
+    if "min_pixels" in settings:
+        settings |= {"min_pixels": 1, "max_pixels": ANY_SIZE}
+        settings["size"] = {"shortest_edge": 1, "longest_edge": ANY_SIZE}
+        path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
 def _geometry(folder: Path) -> dict[str, Any]:
