@@ -10,6 +10,7 @@ A worker that takes too long for a batch ends itself: its jobs come back and are
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import signal
@@ -38,6 +39,12 @@ TOO_LONG = 70
 POLL = 0.5
 """Seconds between looks at the queue where nobody wakes the worker."""
 
+RUSH = 1.0
+"""Seconds after a batch in which those just answered are expected to come again."""
+
+GATHER, LONGEST = 0.05, 0.5
+"""Seconds between looks at a queue that still grows then, and of looking in all."""
+
 LOADERS = 4
 
 Load = Callable[[str], Reader]
@@ -57,6 +64,7 @@ class Worker:
         self.cancelled: set[str] = set()
         self.stopping = threading.Event()
         self._busy_since: float | None = None
+        self._ended = -math.inf
 
     def run(self) -> None:
         """Work until told to stop."""
@@ -74,6 +82,7 @@ class Worker:
     def _work(self) -> bool:
         """Do one batch; False where nothing waits."""
         try:
+            self._gather()
             batch = jobs.claim(self.db, self.name, self.settings.batch, self.settings.lease_seconds)
         except HilumError as error:  # the database is away, or full: it is asked again
             journal.log("claim_failed", error=error.code)
@@ -85,8 +94,22 @@ class Worker:
             for job, outcome in self._read(batch):
                 self._finish(job, outcome, time.monotonic() - begun)
         finally:
-            self._busy_since = None
+            self._busy_since, self._ended = None, time.monotonic()
         return True
+
+    def _gather(self) -> None:
+        """Right after a batch, let the queue fill as long as it grows: half a batch costs as much.
+
+        A worker that was idle takes what comes at once.
+        """
+        begun, before = time.monotonic(), 0
+        while time.monotonic() - begun < LONGEST and begun - self._ended < RUSH:
+            with self.db.read() as connection:
+                waiting = jobs.waiting(connection)
+            if waiting == before or waiting >= self.settings.batch:
+                return
+            before = waiting
+            self.stopping.wait(GATHER)
 
     def _read(self, batch: list[Job]) -> list[tuple[Job, Report | HilumError]]:
         """Each job's report, or why there is none; one bad study spoils no other's."""
