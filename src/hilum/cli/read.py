@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hilum.study import Study
 
 # Films held at once: decoded by threads while the reader works on the batch before.
-BATCH = 16
+BATCH = 32
 
 
 class Precision(StrEnum):

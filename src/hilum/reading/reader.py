@@ -31,7 +31,7 @@ from hilum.study import Study
 
 CARD = "reader.json"
 EMBEDDED = "embedded"
-BATCH = 16
+BATCH = 32
 
 Words = Annotated[str, Field(min_length=1)]
 Wordings = Words | Annotated[tuple[Words, ...], Field(min_length=1)]
