@@ -196,6 +196,8 @@ def _learn_by_heart(
 
     from hilum.models.embedded.configuration import CLASSES
     from hilum.models.embedded.processing import fit, normalise
+    from hilum.training.embedded.decoder_stage import _asked
+    from hilum.training.embedded.words import QUESTIONS
 
     size = model.config.encoder.image_size
     squares = np.stack([fit(np.asarray(Image.open(path)), size)[0] for path in films])
@@ -216,19 +218,16 @@ def _learn_by_heart(
     ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)  # the pad token is 0
     labels = torch.where(ids[:, 1:] == 0, -100, ids[:, 1:])
     labels[:, 0] = -100  # the language is given
-    asked = [
-        writer.question(n, bool(p))
-        for e in entries
-        for n, p in zip(CLASSES, e["present"], strict=True)
-    ]
-    prompts, answers = (torch.tensor(column) for column in zip(*asked, strict=True))
-    twice, often = hidden.repeat_interleave(2, 0), hidden.repeat_interleave(len(CLASSES), 0)
+    yes, no = writer.answers
+    answers = torch.tensor([yes if q.true(e) else no for e in entries for q in QUESTIONS.values()])
+    prompts = [writer.question(q) for q in QUESTIONS.values()] * len(entries)
+    twice, often = hidden.repeat_interleave(2, 0), hidden.repeat_interleave(len(QUESTIONS), 0)
     optimizer = torch.optim.AdamW(model.decoder.parameters(), lr=1e-2)
     for _ in range(110):
         said = model.decoder(input_ids=ids[:, :-1], encoder_hidden_states=twice, use_cache=False)
-        told = model.decoder(input_ids=prompts, encoder_hidden_states=often, use_cache=False)
+        told = _asked(model.decoder, often, prompts)
         loss = cross_entropy(said.logits.flatten(0, 1), labels.flatten())
-        loss = loss + 0.2 * cross_entropy(told.logits[:, -1], answers)
+        loss = loss + 0.2 * cross_entropy(told, answers)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)

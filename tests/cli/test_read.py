@@ -818,7 +818,7 @@ def test_a_journal_of_a_run_killed_again_and_again_has_one_result_a_study(
 ) -> None:
     folder = tmp_path / "archive"
     folder.mkdir()
-    for i in range(40):
+    for i in range(100):
         name = damaged if i == 7 else phantoms[i % len(phantoms)]
         shutil.copy(name, folder / f"{i:03}.png")
     journal = tmp_path / "reads.jsonl"
@@ -837,8 +837,8 @@ def test_a_journal_of_a_run_killed_again_and_again_has_one_result_a_study(
     process = start("read", folder, "--json", "--journal", journal, code=slow)
     out, _ = process.communicate()
     found = keys(journal)
-    assert len(found) == len(set(found)) == 40
-    assert 0 < len(rows(out)) < 40  # what was there was not read again
+    assert len(found) == len(set(found)) == 100
+    assert 0 < len(rows(out)) < 100  # what was there was not read again
     failed = [line for line in journal.read_text().splitlines() if '"error"' in line]
     assert len(failed) == 1
 
