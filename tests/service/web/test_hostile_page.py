@@ -194,6 +194,7 @@ def _with_keys(server: Server, visit: Visit, study: str, reads: str, writes: str
     page = visit(server)
     page.wait_for_timeout(2500)  # the server remembers for two seconds that no key was needed
     page.goto(f"{server.url}/#s={study}")
+    page.locator("#key").wait_for()  # and the study is not forgotten over it
     page.reload()
     for given in ("hilum_nonsense", reads):
         page.locator("#key").fill(given)

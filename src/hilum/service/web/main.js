@@ -53,7 +53,7 @@ async function open(id, wanted = null) {
     now.review = review;
     tell("review");
   });
-  if (mine === visit && !now.shown) location.hash = "";
+  if (mine === visit && !now.shown && !locked()) location.hash = "";
 }
 
 /** The language of the text that was reviewed; else the page's, or the one that there is. */
@@ -84,9 +84,12 @@ function follow() {
   byId("rows").querySelector(`[data-row="${left}"]`)?.focus();
 }
 
+/** Whether a key is being asked for: what was opened is opened again with it. */
+const locked = () => document.querySelector("dialog.key");
+
 /** Ask for a key once; it stays in this tab. */
 function unlock() {
-  if (document.querySelector("dialog.key")) return;
+  if (locked()) return;
   const input = h("input", { id: "key", type: "password", autocomplete: "off", required: true, autofocus: true });
   dialog(t("key_title"), () => h("form", { onsubmit: (event) => {
     event.preventDefault();
