@@ -63,6 +63,7 @@ class VlmEngine:
         import transformers
 
         from hilum.engines.local.pack import pack
+        from hilum.engines.local.patches import simplify
         from hilum.models.load import load_model, weights_sha256
         from hilum.models.memory import require
         from hilum.models.processing import open_processor, quiet
@@ -73,6 +74,7 @@ class VlmEngine:
         dtype = getattr(torch, self.place.precision)
         self.model = load_model(Path(folder), dtype, trust_remote_code).to(self.place.device)
         pack(self.model)
+        simplify(self.model)
         self.weights_sha256 = weights_sha256(Path(folder))
         self.versions = {
             "torch": torch.__version__,
