@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from hilum.findings import Side
 from hilum.phantom.physics import FIELD, Array
@@ -30,7 +29,9 @@ PLEURA = 3.0  # from the ribs' axis to the lung
 
 def sigmoid(x: Array | Wide) -> Array:
     """The logistic function."""
-    return np.asarray(expit(x), np.float32)
+    # numpy's own exponential is several times as fast as scipy's expit here
+    half = np.tanh(np.asarray(x, np.float32) * np.float32(0.5))
+    return half * np.float32(0.5) + np.float32(0.5)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hilum.findings import Side
-from hilum.phantom.anatomy import RIB_REACH, SIGN, Habitus, sigmoid
+from hilum.phantom.anatomy import RIB_REACH, SIGN, Habitus, Wide, sigmoid
 from hilum.phantom.findings import Break, Lesions, rib_end
 from hilum.phantom.physics import Array, project
-from hilum.phantom.tube import Tube, cross, unit
+from hilum.phantom.tube import FRONT, Tube, cross, tangents, towards
 
 NODES = 500  # along one rib: about one pixel at 640 px
 
@@ -31,49 +31,71 @@ class Rib:
         return self.tube.centre[max(0, i - n) : i + n + 1]
 
 
-def _rib_axis(
-    number: int, side: Side, habitus: Habitus, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """Axis (n, 3) and angle (n,) of one whole rib, evenly spaced along its length."""
-    h = habitus
-    t = np.linspace(0.12, rib_end(number), 2 * NODES)
-    reach = RIB_REACH[number - 1] * h.width * rng.uniform(0.985, 1.015)
-    depth = 88 * h.depth * (0.65 + 0.35 * min(1.0, number / 5))
-    slope = rng.uniform(44, 56) * h.height * (0.55 + 0.45 * min(1.0, number / 6))
-    x = 12 + (reach - 12) * np.sin(t)
-    z = -depth * np.cos(t)
-    y = -152 * h.height + 20.5 * h.height * number + slope * (t / 1.9) ** 1.6
-    y += rng.uniform(-1.5, 1.5) - 6 * np.sin(np.clip(2.2 * t, 0, np.pi))
-    path = np.stack([SIGN[side] * x, y, z], 1)
-    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-    even = np.linspace(0, length[-1], NODES)
-    axis = np.stack([np.interp(even, length, path[:, k]) for k in range(3)], 1).astype(np.float32)
-    return axis, np.interp(even, length, t).astype(np.float32)
+def _axes(numbers: Array, signs: Array, drawn: Wide, habitus: Habitus) -> tuple[Array, Array]:
+    """Axes (ribs, n, 3) and angles (ribs, n) of whole ribs, evenly spaced along each one's length.
+
+    ``drawn``: reach, slope and lift of each.
+    """
+    h, n = habitus, numbers[:, None]
+    ends = np.array([rib_end(int(number)) for number in numbers])
+    t = np.linspace(0.12, ends, 2 * NODES, axis=1)
+    reach = (np.array(RIB_REACH)[numbers.astype(int) - 1] * h.width * drawn[:, 0])[:, None]
+    depth = 88 * h.depth * (0.65 + 0.35 * np.minimum(1.0, n / 5))
+    slope = drawn[:, 1, None] * h.height * (0.55 + 0.45 * np.minimum(1.0, n / 6))
+    sine, cosine = np.sin(t), np.cos(t)
+    y = -152 * h.height + 20.5 * h.height * n + slope * (t / 1.9) ** 1.6
+    y += drawn[:, 2, None] - 6 * np.sin(np.clip(2.2 * t, 0, np.pi))
+    path = np.stack([signs[:, None] * (12 + (reach - 12) * sine), y, -depth * cosine], 1)
+    steps = np.sqrt((np.diff(path, axis=2) ** 2).sum(1))
+    axes = np.empty((len(numbers), NODES, 3), np.float32)
+    angles = np.empty((len(numbers), NODES), np.float32)
+    for k, (way, angle) in enumerate(zip(path, t, strict=True)):
+        length = np.concatenate([[0], np.cumsum(steps[k])])
+        even = np.linspace(0, length[-1], NODES)
+        axes[k] = np.stack([np.interp(even, length, part) for part in way], 1)
+        angles[k] = np.interp(even, length, angle)
+    return axes, angles
 
 
-def _rib(number: int, side: Side, habitus: Habitus, rng: np.random.Generator) -> Rib:
-    axis, angle = _rib_axis(number, side, habitus, rng)
-    spacing = float(np.linalg.norm(axis[1] - axis[0]))
-    along = unit(np.gradient(axis, axis=0))
-    radial = [SIGN[side] * np.sin(angle), np.zeros(NODES), -np.cos(angle)]
-    outwards = np.stack(radial, 1).astype(np.float32)
-    outwards = unit(outwards - (outwards * along).sum(1, keepdims=True) * along)
-    height = rng.uniform(6.0, 7.6) * (0.85 if number < 3 else 1.0)
-    density = np.full(NODES, habitus.bone_density, np.float32)
-    if number <= 10:  # bone gives way to cartilage, which hardly shows, at the front
-        density *= sigmoid((angle[-1] - 0.03 - angle) * 40)
-    tube = Tube(
-        centre=axis,
-        across=cross(along, outwards),
-        through=outwards,
-        half_height=np.full(NODES, height, np.float32),
-        half_width=np.full(NODES, rng.uniform(2.6, 3.4), np.float32),
-        density=density,
-        spacing=spacing,
-        cortex=rng.uniform(0.9, 1.5),
-        fill=0.22,
-    )
-    return Rib(side, number, angle, tube)
+# Least and most of what is drawn for a rib: reach, slope, lift, half-height, half-width, cortex.
+_DRAWN = ((0.985, 1.015), (44, 56), (-1.5, 1.5), (6.0, 7.6), (2.6, 3.4), (0.9, 1.5))
+
+
+def _whole_ribs(habitus: Habitus, rng: np.random.Generator) -> list[Rib]:
+    """All 24 ribs, all at once: a rib alone costs as many calls as the cage."""
+    names = [(side, number) for side in SIGN for number in range(1, 13)]
+    drawn = np.array([[rng.uniform(*least_most) for least_most in _DRAWN] for _ in names])
+    numbers = np.array([number for _, number in names], np.float32)
+    signs = np.array([SIGN[side] for side, _ in names], np.float32)
+    axes, angles = _axes(numbers, signs, drawn, habitus)
+    along = tangents(axes)
+    radial = [signs[:, None] * np.sin(angles), np.zeros_like(angles), -np.cos(angles)]
+    outwards = towards(np.stack(radial, 2).astype(np.float32), along)
+    across = cross(along, outwards)
+    # bone gives way to cartilage, which hardly shows, at the front
+    bone = np.where(numbers[:, None] <= 10, sigmoid((angles[:, -1:] - 0.03 - angles) * 40), 1)
+    density = (bone * habitus.bone_density).astype(np.float32)
+    return [
+        Rib(
+            side,
+            number,
+            angles[k],
+            Tube(
+                centre=axes[k],
+                across=across[k],
+                through=outwards[k],
+                half_height=np.full(NODES, high * (0.85 if number < 3 else 1.0), np.float32),
+                half_width=np.full(NODES, wide, np.float32),
+                density=density[k],
+                spacing=float(np.linalg.norm(axes[k, 1] - axes[k, 0])),
+                cortex=float(cortex),
+                fill=0.22,
+            ),
+        )
+        for k, ((side, number), (high, wide, cortex)) in enumerate(
+            zip(names, drawn[:, 3:], strict=True)
+        )
+    ]
 
 
 def break_tube(tube: Tube, node: int, fracture: Break) -> Tube:
@@ -102,10 +124,9 @@ def break_tube(tube: Tube, node: int, fracture: Break) -> Tube:
 
 def ribs(habitus: Habitus, lesions: Lesions, rng: np.random.Generator) -> list[Rib]:
     """All 24 ribs, fractures included."""
-    cage = [_rib(n, side, habitus, rng) for side in SIGN for n in range(1, 13)]
     broken = {(f.side, f.rib): f for f in lesions.fractures}
     out = []
-    for rib in cage:
+    for rib in _whole_ribs(habitus, rng):
         fracture = broken.get((rib.side, rib.number))
         if fracture:
             node = int(np.argmin(np.abs(rib.angle - fracture.angle)))
@@ -122,9 +143,8 @@ def cartilage(rib: Rib, habitus: Habitus, rng: np.random.Generator) -> Tube:
     goal = np.array([SIGN[rib.side] * 16, min(end[1] - 4, end[1] * 0.55 - 10), end[2] + 12])
     sag = np.array([0, 10 if rib.number > 4 else 3, 4])
     axis = (end + (goal - end) * t + sag * (4 * t * (1 - t))).astype(np.float32)
-    along = unit(np.gradient(axis, axis=0))
-    front = np.tile(np.array([0, 0, 1], np.float32), (n, 1))
-    front = unit(front - (front * along).sum(1, keepdims=True) * along)
+    along = tangents(axis)
+    front = towards(FRONT, along)
     patches = np.convolve(rng.random(n + 14), np.ones(15) / 15, "valid")
     density = habitus.bone_density * (0.04 + lime * np.clip(8 * (patches - 0.5), 0, 1))
     return Tube(
@@ -149,9 +169,8 @@ def clavicle(side: Side, habitus: Habitus, lesions: Lesions, rng: np.random.Gene
     axis = np.stack(
         [SIGN[side] * (16 + 126 * habitus.width * t), y, 70 * habitus.depth * (1 - 1.1 * t)], 1
     ).astype(np.float32)
-    along = unit(np.gradient(axis, axis=0))
-    front = np.tile(np.array([0, 0, 1], np.float32), (n, 1))
-    front = unit(front - (front * along).sum(1, keepdims=True) * along)
+    along = tangents(axis)
+    front = towards(FRONT, along)
     tube = Tube(
         centre=axis,
         across=cross(along, front),

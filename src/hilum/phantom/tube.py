@@ -10,17 +10,33 @@ import numpy as np
 from hilum.phantom.anatomy import Habitus, Wide
 from hilum.phantom.physics import FIELD, Array, splat_tube
 
+FRONT = np.array([0, 0, 1], np.float32)
+
 
 def unit(v: Array | Wide) -> Array:
-    """Rows of unit length."""
-    return (v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32)
+    """Vectors (..., 3) of unit length."""
+    return (v / np.sqrt((v * v).sum(-1, keepdims=True))).astype(np.float32)
+
+
+def tangents(axis: Array | Wide) -> Array:
+    """Directions (..., n, 3) of evenly spaced ways: from the point before to the one after."""
+    steps = np.empty(axis.shape, axis.dtype)
+    np.subtract(axis[..., 2:, :], axis[..., :-2, :], out=steps[..., 1:-1, :])
+    steps[..., 0, :] = axis[..., 1, :] - axis[..., 0, :]
+    steps[..., -1, :] = axis[..., -1, :] - axis[..., -2, :]
+    return unit(steps)
+
+
+def towards(direction: Array | Wide, along: Array) -> Array:
+    """The part of a direction that is at right angles to ``along``, of unit length."""
+    return unit(direction - (direction * along).sum(-1, keepdims=True) * along)
 
 
 def cross(a: Array | Wide, b: Array | Wide) -> Array:
-    """Cross products of rows."""
+    """Cross products of vectors (..., 3)."""
     out = np.empty(a.shape, np.float32)
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        out[:, i] = a[:, j] * b[:, k] - a[:, k] * b[:, j]
+        out[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
     return out
 
 
@@ -76,16 +92,15 @@ def straight(
     t = np.linspace(0, 1, n, dtype=np.float32)
     axis = a + (b - a) * t[:, None]
     axis[:, 0] += bow * np.sin(math.pi * t)
-    along = unit(np.gradient(axis, axis=0))
-    front = np.array([0, 0, 1], np.float32) - along[:, 2:] * along
-    front = unit(front)
+    along = tangents(axis)
+    front = towards(FRONT, along)
     thick = (
         np.sqrt(np.clip(1 - (2 * t - 1) ** 4, 0.02, 1)) if round_ends else np.ones(n, np.float32)
     )
     return Tube(
         centre=axis.astype(np.float32),
         across=cross(along, front),
-        through=front.astype(np.float32),
+        through=front,
         half_height=(half_height * thick).astype(np.float32),
         half_width=(half_width * thick).astype(np.float32),
         density=np.full(n, density, np.float32),
