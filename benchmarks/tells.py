@@ -21,15 +21,9 @@ from numpy.typing import NDArray
 from hilum.evaluation.metrics import auc, bootstrap
 from hilum.findings import Side
 from hilum.phantom.anatomy import Habitus
+from hilum.phantom.chance import CROWDED, draw_lesions
 from hilum.phantom.film import Film, simulate
-from hilum.phantom.findings import (
-    BONE_END,
-    CROWDED,
-    REGION_ANGLES,
-    RIBS_THAT_BREAK,
-    draw_lesions,
-    rib_end,
-)
+from hilum.phantom.findings import BONE_END, REGION_ANGLES, RIBS_THAT_BREAK, rib_end
 
 CROP = 40  # pixels of a 512 px film: 31 mm
 

@@ -22,16 +22,9 @@ from hilum.findings import (
     Status,
 )
 from hilum.phantom import anatomy, skeleton, tissue
+from hilum.phantom.chance import CROWDED, STANDARD, Prevalence, draw_fracture
 from hilum.phantom.film import SIMULATED, Film, simulate
-from hilum.phantom.findings import (
-    CROWDED,
-    REGION_ANGLES,
-    RIBS_THAT_BREAK,
-    STANDARD,
-    Lesions,
-    Prevalence,
-    draw_fracture,
-)
+from hilum.phantom.findings import REGION_ANGLES, RIBS_THAT_BREAK, Lesions
 from hilum.phantom.physics import FIELD
 
 N = FindingName

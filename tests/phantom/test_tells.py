@@ -9,8 +9,9 @@ from benchmarks.tells import audit
 from hilum.evaluation.metrics import auc
 from hilum.findings import Bone, FindingName, Side
 from hilum.phantom.anatomy import Habitus
+from hilum.phantom.chance import CROWDED, draw_lesions
 from hilum.phantom.film import simulate
-from hilum.phantom.findings import CROWDED, Break, FractureKind, Lesions, draw_lesions
+from hilum.phantom.findings import Break, FractureKind, Lesions
 from hilum.phantom.physics import blur, project
 from hilum.phantom.skeleton import break_tube, ribs
 from hilum.phantom.tube import Tube

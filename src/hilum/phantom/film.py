@@ -22,14 +22,8 @@ from hilum.findings import (
     with_parents,
 )
 from hilum.phantom import anatomy, devices, girdle, lateral, skeleton, tissue
-from hilum.phantom.findings import (
-    STANDARD,
-    Break,
-    FractureKind,
-    Lesions,
-    Prevalence,
-    draw_lesions,
-)
+from hilum.phantom.chance import STANDARD, Prevalence, draw_lesions
+from hilum.phantom.findings import Break, FractureKind, Lesions
 from hilum.phantom.physics import FIELD, Array, Exposure, blur, burn_in, expose, project
 from hilum.phantom.tube import Tube
 

@@ -14,8 +14,8 @@ import pytest
 from hilum.findings import FindingName, Region, Side
 from hilum.language import write
 from hilum.models.embedded.configuration import CLASSES
+from hilum.phantom.chance import CROWDED
 from hilum.phantom.film import simulate
-from hilum.phantom.findings import CROWDED
 from hilum.training.embedded import shards
 from hilum.training.embedded.shards import Shards, entry, simulate_shards, tracks
 

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from hilum.language import write
 from hilum.models.embedded.configuration import CLASSES
+from hilum.phantom.chance import CROWDED, STANDARD
 from hilum.phantom.film import simulate
-from hilum.phantom.findings import CROWDED, STANDARD
 from hilum.reading.score import Calibration
 from hilum.report import Language
 from hilum.training.embedded import export, words

@@ -24,9 +24,10 @@ from hilum.findings import Instance
 from hilum.language.template import sentence
 from hilum.models.embedded.attributes import BONES, KINDS, REGIONS, SIDES, ZONES
 from hilum.models.embedded.configuration import CLASSES
+from hilum.phantom.chance import CROWDED, STANDARD
 from hilum.phantom.corpus import workers
 from hilum.phantom.film import Film, simulate
-from hilum.phantom.findings import CROWDED, REGION_BORDERS, STANDARD
+from hilum.phantom.findings import REGION_BORDERS
 from hilum.report import LANGUAGES
 
 PER_SHARD = 200

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from hilum.phantom import anatomy, film, skeleton, tissue
-from hilum.phantom.findings import Lesions, Prevalence, draw_lesions
+from hilum.phantom.chance import Prevalence, draw_lesions
+from hilum.phantom.findings import Lesions
 from hilum.phantom.physics import Array, blur
 from hilum.phantom.tube import Tube
 from hilum.training.gate.shapes import Canvas, rod

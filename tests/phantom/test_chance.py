@@ -11,20 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.findings import Region, Side
-from hilum.phantom.findings import (
+from hilum.phantom.chance import (
     CROWDED,
-    REGION_ANGLES,
-    REGION_BORDERS,
-    RIBS_THAT_BREAK,
     STANDARD,
-    FractureKind,
-    Lesions,
-    Nodule,
     Prevalence,
-    RibFracture,
     draw_fracture,
     draw_lesions,
     draw_nodule,
+)
+from hilum.phantom.findings import (
+    REGION_ANGLES,
+    REGION_BORDERS,
+    RIBS_THAT_BREAK,
+    FractureKind,
+    Lesions,
+    Nodule,
+    RibFracture,
     rib_end,
 )
 
