@@ -12,6 +12,7 @@ import torch
 
 from hilum.codes import HilumError
 from hilum.models.presets import meta_model, presets
+from hilum.models.twins import make_seeing_twin
 from hilum.training import parts
 from hilum.training.parts import PARTS, Watch, _pattern, census, linear_layers, part_of, prepare
 from tests.training.conftest import FAMILIES, MakeRecipe
@@ -124,6 +125,26 @@ def test_targets_that_are_not_there_are_refused(
 def test_dora_has_magnitudes(make_recipe: MakeRecipe, twin: Callable[[str], Path]) -> None:
     model = prepare(open_twin(twin("gemma3")), make_recipe(lora__dora=True))
     assert any("lora_magnitude_vector" in n for n, _ in parts.trainable(model))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_tower_with_norms_is_trained_whole_in_a_half_model(
+    precision: torch.dtype, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """Batch norms' statistics, in bfloat16 as the model, once met their weights in float32."""
+    recipe = make_recipe(
+        "llava-dinov2", parts__vision__train="full", parts__language__train="frozen"
+    )
+    model = prepare(open_twin(make_seeing_twin("llava-dinov2", tmp_path / "t"), precision), recipe)
+    tower = model.model.vision_tower
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
+        out = tower(torch.randn(1, 3, 640, 640).to(precision))
+    out.last_hidden_state.float().square().sum().backward()
+    moved = [n for n, p in tower.named_parameters() if p.grad is not None and p.grad.any()]
+    assert any("stride2" in name for name in moved)
+    assert all(p.dtype == torch.float32 for p in tower.parameters())
+    assert all(b.dtype == torch.float32 for b in tower.buffers() if b.is_floating_point())
+    assert model.model.language_model.embed_tokens.weight.dtype == precision
 
 
 def watched(recipe: Any, model: Any, spoil: Callable[[str], bool], lr: float) -> Watch:

@@ -7,6 +7,7 @@ Importing this registers the tower with transformers' Auto classes. Phantoms onl
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ class FilmTower(PreTrainedModel):
         """The last hidden state twice, since LLaVA takes the last but one."""
         kind = self.encoder.project.weight.dtype
         grey = pixel_values.mean(1, keepdim=True).to(kind)
-        with torch.autocast(grey.device.type, kind, enabled=kind != torch.float32):
+        # weights in float32 are trained, or asked for: the caller says what they compute in
+        whole = kind == torch.float32
+        with nullcontext() if whole else torch.autocast(grey.device.type, kind):
             seen = self.encoder(grey).last_hidden_state
         room = self.config.tokens - seen.shape[1]
         tokens = torch.nn.functional.pad(seen.to(pixel_values.dtype), (0, 0, 0, room))

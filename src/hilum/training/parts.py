@@ -79,12 +79,21 @@ def prepare(model: Any, recipe: Recipe) -> Any:
 
 
 def to_float32(model: Any) -> None:
-    """Hold what is trained in float32 (TRL turns it into bfloat16 beside quantised weights)."""
+    """Hold what is trained in float32 (TRL turns it into bfloat16 beside quantised weights).
+
+    So are the statistics of norms that are trained: they take part in the same operation.
+    """
     import torch
 
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        for parameter in own:
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(torch.float32)
+        if any(parameter.requires_grad for parameter in own):
+            for buffer in module.buffers(recurse=False):
+                if buffer.is_floating_point():
+                    buffer.data = buffer.data.to(torch.float32)
 
 
 def _adapted(model: Any, name: PartName, part: Part) -> list[str]:
