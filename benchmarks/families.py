@@ -67,7 +67,7 @@ def as_local(other: Engine, folder: Path, engine: str) -> str:
     """Texts that are the local engine's too, and how far probabilities are from its."""
     if engine == "local":
         return ""
-    from hilum.training.quantize import compare
+    from hilum.training.parity import compare
 
     found = compare(opened("local", folder, None), other)
     apart = found.largest_probability_difference

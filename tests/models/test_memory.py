@@ -54,16 +54,22 @@ def test_the_batch_shrinks_before_anything_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("fits", "named"),
-    [("bfloat16", "--precision bfloat16"), ("int8", "openvino-int8"), ("int4", "openvino-int4")],
+    ("device", "fits", "named"),
+    [
+        ("cpu", "bfloat16", "--precision bfloat16"),
+        ("cpu", "int8", "--to openvino-int8"),
+        ("cpu", "int4", "--to openvino-int4"),
+        ("cuda:0", "int8", "--to 8bit"),
+        ("cuda", "int4", "--to nf4"),
+    ],
 )
 def test_a_refusal_names_the_nearest_option_that_fits(
-    fits: str, named: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    device: str, fits: str, named: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = estimate(folder, fits)
     have(monkeypatch, counted.weights + counted.request + 1)
     with pytest.raises(HilumError) as caught:
-        require(folder, "float32", 16)
+        require(folder, "float32", 16, device)
     assert caught.value.code is Code.MEMORY_SHORT
     assert named in caught.value.line()
 

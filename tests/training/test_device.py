@@ -68,7 +68,7 @@ def test_without_bitsandbytes_it_says_what_to_install(monkeypatch: pytest.Monkey
         return plain(name, *given, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(HilumError, match=r"hilum\[train\].*extra_missing"):
+    with pytest.raises(HilumError, match=r"hilum\[bits\].*extra_missing"):
         quantisation_config(quantised(method="nf4"), Choice("bf16", ""), [])
 
 

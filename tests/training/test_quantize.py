@@ -16,9 +16,10 @@ from hilum.engines.open import open_engine
 from hilum.engines.openvino import EXPORT, OpenVinoEngine, _literal, spelt
 from hilum.models.twins import make_twin
 from hilum.reading.reader import CARD, Card, Reader
+from hilum.training.bits import METHODS
+from hilum.training.parity import compare
 from hilum.training.quantize import (
     FORMATS,
-    compare,
     describe,
     export,
     install_commands,
@@ -379,4 +380,4 @@ def test_an_export_answers_as_its_original(
 def test_the_formats_are_the_command_lines() -> None:
     from hilum.cli.quantize import Format
 
-    assert [f.value for f in Format] == list(FORMATS)
+    assert [f.value for f in Format] == [*FORMATS, *METHODS]

@@ -15,6 +15,8 @@ class Format(StrEnum):
     FP16 = "openvino-fp16"
     INT8 = "openvino-int8"
     INT4 = "openvino-int4"
+    BITS8 = "8bit"
+    NF4 = "nf4"
 
 
 def quantize(
@@ -22,26 +24,32 @@ def quantize(
     out: Annotated[Path, typer.Argument(help="A new folder.")],
     to: Annotated[Format, typer.Option("--to", help="The weights' format.")] = Format.INT8,
     env: Annotated[
-        Path, typer.Option("--env", help="The exporter's own virtual environment.")
+        Path, typer.Option("--env", help="OpenVINO's exporter's own virtual environment.")
     ] = Path(".venv-openvino"),
     install: Annotated[
         bool, typer.Option("--install", help="Make that environment first (asks the network).")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Export a model for OpenVINO and check that it still answers as it did.
+    """Make a model smaller, for OpenVINO or by bitsandbytes, and check that it answers as it did.
 
     Example: hilum quantize qwen qwen-int8 --to openvino-int8 --env .venv-openvino --install
+
+    Example: hilum quantize chexfract chexfract-4bit --to nf4
     """
     from dataclasses import asdict
     from json import dumps
 
-    from hilum.training.quantize import install as make
-    from hilum.training.quantize import quantize as export
+    if to in (Format.BITS8, Format.NF4):
+        from hilum.training import bits
 
-    if install:
-        make(env)
-    done = export(model, to.value, out, env)
+        done = bits.quantize(model, to.value, out)
+    else:
+        from hilum.training import quantize as openvino
+
+        if install:
+            openvino.install(env)
+        done = openvino.quantize(model, to.value, out, env)
     if json:
         print(dumps(asdict(done)))
         return

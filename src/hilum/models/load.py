@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hilum.models.safety import read_json, refuse_remote_code, weight_files
 def load_model(folder: Path, dtype: Any = "auto", trust_remote_code: bool = False) -> Any:
     """The folder's model, ready to answer. ``dtype``: a torch type, or "auto" for the file's.
 
+    One with weights of 8 or 4 bits (``quantised``) has the file's, on the device where it will run.
     Raises ``model_invalid`` where weights and configuration do not fit, ``model_incomplete``,
     ``pickle_refused``, ``remote_code_refused``, ``extra_missing``.
     """
@@ -29,6 +31,13 @@ def load_model(folder: Path, dtype: Any = "auto", trust_remote_code: bool = Fals
     if read_json(folder / "config.json").get("model_type") not in OUR_CODE:
         refuse_remote_code(folder, trust_remote_code)
     quiet()
+    given: dict[str, Any] = {}
+    if quantised(folder):
+        need_bitsandbytes()
+        import torch
+
+        dtype = "auto"
+        given["device_map"] = {"": 0} if torch.cuda.is_available() else None
     try:
         opened: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
@@ -37,6 +46,7 @@ def load_model(folder: Path, dtype: Any = "auto", trust_remote_code: bool = Fals
             trust_remote_code=trust_remote_code,
             dtype=dtype,
             output_loading_info=True,
+            **given,
         )
     except Exception as error:  # whatever the libraries make of files that anyone may write
         wrong = f"{type(error).__name__}; a phi3_dino folder is for hilum models convert"
@@ -46,7 +56,35 @@ def load_model(folder: Path, dtype: Any = "auto", trust_remote_code: bool = Fals
         f"{kind}: {sorted(map(str, names))[0]}" for kind, names in problems.items() if names
     ]:
         raise HilumError(Code.MODEL_INVALID, folder, "; ".join(unfit))
+    if given:
+        _let_odd_widths_run(model)
     return model.eval()
+
+
+def _let_odd_widths_run(model: Any) -> None:
+    """On a processor bitsandbytes packs 4-bit weights by blocks, and fails where one is cut."""
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            blocks = module.weight.quant_state.blocksize
+            module.support_avx512bf16_for_cpu = module.in_features % blocks == 0
+
+
+def quantised(folder: Path) -> str:
+    """The method of a folder whose weights bitsandbytes has quantised: 8bit, nf4, or nothing."""
+    how = read_json(folder / "config.json").get("quantization_config") or {}
+    if how.get("quant_method") != "bitsandbytes":
+        return ""
+    return "8bit" if how.get("load_in_8bit") else str(how.get("bnb_4bit_quant_type", "4bit"))
+
+
+def need_bitsandbytes() -> None:
+    """Raises ``extra_missing`` where it is not installed; it says nothing more than errors."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        hint = "install it with: pip install 'hilum[bits]'"
+        raise HilumError(Code.EXTRA_MISSING, "bitsandbytes", hint) from error
 
 
 def weights_sha256(folder: Path) -> str:

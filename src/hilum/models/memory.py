@@ -13,12 +13,16 @@ from hilum.models.safety import header, read_json, weight_files
 
 # Bytes a parameter. Four bits have scales beside them: 4.5 bits (nf4, blocks of 64).
 PRECISIONS = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5625}
+_BYTES = ("U8", "I8")  # safetensors' names of what is one byte, whatever is computed in
 # Tokens a request is counted with: a film of ChexFract's (1369), the prompt and the answer.
 CONTEXT = 2048
 # Python, torch and the libraries once they have run; measured at 0.6 GB for a tiny model.
 PROGRAM = 600_000_000
-# How Hilum runs each precision, from the largest to the smallest.
-LADDER = (("bfloat16", ""), ("int8", "openvino-int8"), ("int4", "openvino-int4"))
+# How Hilum runs each precision on a device, from the largest to the smallest.
+LADDER = {
+    "cpu": (("bfloat16", ""), ("int8", "openvino-int8"), ("int4", "openvino-int4")),
+    "cuda": (("bfloat16", ""), ("int8", "8bit"), ("int4", "nf4")),
+}
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,14 @@ class Estimate:
 def estimate(folder: Path, precision: str, context: int = CONTEXT) -> Estimate:
     """What a folder's model takes in a precision of ``PRECISIONS``.
 
-    A request: keys and values of ``context`` tokens, and one layer's activations for them.
+    Weights that are quantised already stay as they are. A request: keys and values of ``context``
+    tokens, and one layer's activations for them.
     """
-    shapes = [entry["shape"] for path in weight_files(folder) for entry in header(path).values()]
-    weights = sum(math.prod(shape) for shape in shapes) * PRECISIONS[precision]
+    weights = sum(
+        math.prod(entry["shape"]) * (1.0 if entry["dtype"] in _BYTES else PRECISIONS[precision])
+        for path in weight_files(folder)
+        for entry in header(path).values()
+    )
     config = read_json(folder / "config.json")
     # quantised weights are computed with in two bytes
     width = 2.0 if precision != "float32" else 4.0
@@ -58,13 +66,15 @@ def require(folder: Path, precision: str, batch: int, device: str = "cpu") -> in
     if counted.total(batch) <= free:
         return batch
     needs = f"{precision} needs {size(counted.total(1))}, {size(free)} are free"
-    raise HilumError(Code.MEMORY_SHORT, folder, f"{needs}; {_instead(folder, precision, free)}")
+    raise HilumError(
+        Code.MEMORY_SHORT, folder, f"{needs}; {_instead(folder, precision, free, device)}"
+    )
 
 
-def _instead(folder: Path, precision: str, free: float) -> str:
+def _instead(folder: Path, precision: str, free: float, device: str) -> str:
     smaller = [
         (name, to, estimate(folder, name).total(1))
-        for name, to in LADDER
+        for name, to in LADDER[device.split(":")[0]]
         if PRECISIONS[name] < PRECISIONS[precision]
     ]
     for name, to, needed in smaller:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hilum.codes import Code, HilumError
+from hilum.models.load import need_bitsandbytes
 from hilum.training.recipe import Quantisation, Recipe
 
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -99,26 +99,28 @@ def give_back_memory() -> None:
 
 
 def quantisation_config(recipe: Recipe, choice: Choice, skip: list[str]) -> Any:
-    """transformers' BitsAndBytesConfig, or None; ``skip`` names the modules kept as they are.
-
-    Raises ``extra_missing`` without bitsandbytes.
-    """
+    """transformers' configuration of a recipe's quantisation, or None; see ``bits_config``."""
     how: Quantisation = recipe.quantisation
     if how.method == "none":
         return None
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        hint = "install it with: pip install 'hilum[train]'"
-        raise HilumError(Code.EXTRA_MISSING, "bitsandbytes", hint) from error
+    return bits_config(how.method, how.double, choice.dtype, skip)
+
+
+def bits_config(method: str, double: bool, dtype: Any, skip: list[str]) -> Any:
+    """transformers' BitsAndBytesConfig; ``skip`` names the modules kept as they are.
+
+    ``method``: 8bit or nf4, ``double``: nf4's scales are quantised too, ``dtype``: what is
+    computed in. Raises ``extra_missing`` without bitsandbytes.
+    """
+    need_bitsandbytes()
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
-        load_in_4bit=how.method == "nf4",
-        load_in_8bit=how.method == "8bit",
+        load_in_4bit=method == "nf4",
+        load_in_8bit=method == "8bit",
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=how.double,
-        bnb_4bit_compute_dtype=choice.dtype,
+        bnb_4bit_use_double_quant=double,
+        bnb_4bit_compute_dtype=dtype,
         bnb_4bit_quant_storage=None,
         llm_int8_skip_modules=skip,
     )

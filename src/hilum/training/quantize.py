@@ -8,57 +8,34 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hilum.codes import Code, HilumError
-from hilum.engines import Engine, Question, Request, Sampling
-from hilum.engines.abilities import leading_text
 from hilum.engines.openvino import EXPORT, OpenVinoEngine
 from hilum.models.frame import frame_of, told
 from hilum.models.older import image_settings, older_config, write_older
 from hilum.models.safety import read_json
+from hilum.training.parity import (
+    Quantised,
+    compare,
+    require_parity,
+    weight_bytes,
+    write_card,
+)
 
 FORMATS = {"openvino-fp16": "fp16", "openvino-int8": "int8", "openvino-int4": "int4"}
 PINS = ("optimum-intel==2.2.0", "transformers==4.57.6", "torch==2.13.0", "nncf==3.4.0")
-# An export is broken, and not only rounded, where it shares less than this part of the leading
-# text with its original and its probabilities are further away than FARTHEST.
-LEAST = {"fp16": 0.9, "int8": 0.5, "int4": 0.25}
-FARTHEST = 0.2
-FILMS, TOKENS = 4, 16
+BITS = {"openvino-fp16": 16, "openvino-int8": 8, "openvino-int4": 4}
 IMAGE_TOKENS = 576  # of a LLaVA that does not say: LLaVA-1.5's, the default of transformers
 # Families whose films GenAI would resize in another way than their processor does.
 FRAMED = ("llava", "qwen2_5_vl", "qwen3_vl")
 ANY_SIZE = 2**31 - 1  # pixels
-QUESTION = Question("Is there a fracture? Answer yes or no.", ("Yes", "No"), "first")
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How an export compares with its original in float32, on noise films."""
-
-    texts: int
-    texts_equal: int
-    leading_text_equal: float
-    largest_probability_difference: float
-
-
-@dataclass(frozen=True)
-class Quantised:
-    """What an export is: its bytes before and after, and its parity."""
-
-    format: str
-    bytes_before: int
-    bytes_after: int
-    parity: Parity
 
 
 def install_commands(env: Path) -> list[list[str]]:
@@ -102,37 +79,11 @@ def quantize(folder: Path, to: str, out: Path, env: Path) -> Quantised:
     export(folder, FORMATS[to], out, env)
     describe(folder, to, out, original)
     parity = compare(original, OpenVinoEngine(out, exact=True))
-    done = Quantised(to, _bytes(folder, ".safetensors"), _bytes(out, ".bin"), parity)
+    done = Quantised(to, weight_bytes(folder, ".safetensors"), weight_bytes(out, ".bin"), parity)
     said = json.loads((out / EXPORT).read_text(encoding="utf-8"))
     (out / EXPORT).write_text(json.dumps({**said, **asdict(done)}, indent=1), encoding="utf-8")
-    apart = parity.largest_probability_difference
-    if parity.leading_text_equal < LEAST[FORMATS[to]] and apart > FARTHEST:
-        wrong = (
-            f"{parity.leading_text_equal:.0%} of the leading text, probabilities {apart:.2f} off"
-        )
-        raise HilumError(Code.PARITY_FAILED, out, wrong)
+    require_parity(out, BITS[to], parity)
     return done
-
-
-def compare(original: Engine, export: Engine) -> Parity:
-    """Texts and probabilities of two engines on the same films and words."""
-    rng = np.random.default_rng(0)
-    films = [rng.integers(0, 256, (80, 64), dtype=np.uint8) for _ in range(FILMS)]
-    requests = [Request((film,), "Describe bones on this chest X-ray.") for film in films]
-    one, two = (e.generate(requests, Sampling(TOKENS)) for e in (original, export))
-    texts = [(_readable(a.text), _readable(b.text)) for a, b in zip(one, two, strict=True)]
-    p, q = (e.choose([(f,) for f in films], "", [QUESTION]) for e in (original, export))
-    return Parity(
-        texts=len(texts),
-        texts_equal=sum(a == b for a, b in texts),
-        leading_text_equal=float(np.mean([leading_text(a, b) for a, b in texts])),
-        largest_probability_difference=float(np.abs(np.array(p) - np.array(q)).max()),
-    )
-
-
-def _readable(text: str) -> str:
-    """Text in which any run of broken letters is one: decoders differ in how many they print."""
-    return re.sub("\ufffd+", "\ufffd", text)
 
 
 def _missing(env: Path) -> HilumError:
@@ -164,19 +115,7 @@ def export(folder: Path, weights: str, out: Path, env: Path) -> None:
 
 def describe(folder: Path, to: str, out: Path, original: object = None) -> None:
     """Write what Hilum wants to know of an export: its card without a calibration, its stops."""
-    from hilum.reading.reader import CARD, Card
-    from hilum.reading.score import Calibration
-
-    path = folder / CARD
-    if path.is_file():
-        card = Card.model_validate_json(path.read_text(encoding="utf-8"))
-    else:
-        from hilum.reading.plain import NO, YES, plain_card
-
-        # each wording costs the encoding of a film there
-        card = plain_card(folder).model_copy(update={"answers": (YES[:1], NO[:1])})
-    card = card.model_copy(update={"calibration": Calibration()})  # other weights, other odds
-    (out / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
+    write_card(folder, out, answers=1)  # each wording costs the encoding of a film there
     stops = getattr(original, "stops", [])
     said = {"format": to, "source": getattr(original, "weights_sha256", ""), "stops": stops}
     said |= _geometry(folder)
@@ -211,7 +150,3 @@ def _geometry(folder: Path) -> dict[str, Any]:
         "image_tokens": config.get("image_seq_length", IMAGE_TOKENS),
         "positions": (config.get("text_config") or {}).get("max_position_embeddings") or 0,
     }
-
-
-def _bytes(folder: Path, suffix: str) -> int:
-    return sum(p.stat().st_size for p in folder.iterdir() if p.suffix == suffix)

@@ -64,7 +64,7 @@ class VlmEngine:
 
         from hilum.engines.local.pack import pack
         from hilum.engines.local.patches import simplify
-        from hilum.models.load import load_model, weights_sha256
+        from hilum.models.load import load_model, quantised, weights_sha256
         from hilum.models.memory import require
         from hilum.models.processing import open_processor, quiet
 
@@ -72,14 +72,17 @@ class VlmEngine:
         self.batch = require(Path(folder), self.place.precision, batch, self.place.device)
         quiet()
         dtype = getattr(torch, self.place.precision)
-        self.model = load_model(Path(folder), dtype, trust_remote_code).to(self.place.device)
-        pack(self.model)
+        self.model = load_model(Path(folder), dtype, trust_remote_code)
+        bits = quantised(Path(folder))
+        if not bits:  # bitsandbytes' weights are where they run, and packed in its own way
+            self.model = self.model.to(self.place.device)
+            pack(self.model)
         simplify(self.model)
         self.weights_sha256 = weights_sha256(Path(folder))
         self.versions = {
             "torch": torch.__version__,
             "transformers": transformers.__version__,
-            "precision": self.place.line(),
+            "precision": f"{bits} weights, {self.place.line()}" if bits else self.place.line(),
         }
         processor = open_processor(Path(folder), trust_remote_code)
         self.words = Words(processor)
