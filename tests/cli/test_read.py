@@ -710,8 +710,8 @@ worker.main()
 """
 SLOW_CHILDREN = f"""
 import atexit
-from hilum.imaging import children
-children._pool = children.Pool(3, children.Limits(seconds=900), ("-c", {SLOW!r}))
+from hilum.imaging import child, children
+children._pool = children.Pool(3, child.Limits(seconds=900), ("-c", {SLOW!r}))
 atexit.register(children._pool.close)
 """
 

@@ -32,7 +32,8 @@ from benchmarks import films
 from hilum import imaging
 from hilum.codes import Code, HilumError
 from hilum.imaging import children, volume
-from hilum.imaging.children import Limits, Pool
+from hilum.imaging.child import Limits
+from hilum.imaging.children import Pool
 from hilum.imaging.decode import DECODERS
 
 Rng = np.random.Generator

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hilum.codes import Code
-from hilum.imaging.children import Limits, Pool
+from hilum.imaging.child import Limits
+from hilum.imaging.children import Pool
 from tests.fuzz import campaign
 
 SEEDS = campaign.seeds()

@@ -27,7 +27,8 @@ from pydicom.uid import (
 from benchmarks import films
 from hilum.codes import Code, HilumError
 from hilum.imaging import dicom, film, load, scan, source, volume
-from hilum.imaging.children import Child, Limits, Pool
+from hilum.imaging.child import Child, Limits
+from hilum.imaging.children import Pool
 
 MIB = 1 << 20
 

@@ -19,8 +19,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from hilum.codes import Code, HilumError
-from hilum.imaging import children, film, load_study
-from hilum.imaging.children import Limits, Pool
+from hilum.imaging import child, children, film, load_study
+from hilum.imaging.child import Limits
+from hilum.imaging.children import Pool
 
 # A child that does to itself what the name of a file says, and else what a real one does.
 POISON = """
@@ -203,13 +204,13 @@ def test_an_interrupt_does_not_mix_up_answers(
 ) -> None:
     one, two = make_file(name="1"), make_file(np.zeros((9, 9), np.uint16), name="2")
     pool.read(one)
-    real = children.Child._line
+    real = child.Child._line
 
-    def interrupted(self: children.Child) -> bytes:
-        monkeypatch.setattr(children.Child, "_line", real)
+    def interrupted(self: child.Child) -> bytes:
+        monkeypatch.setattr(child.Child, "_line", real)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(children.Child, "_line", interrupted)
+    monkeypatch.setattr(child.Child, "_line", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pool.read(one)
     assert pool.read(two)[0].rows == 9
@@ -231,7 +232,8 @@ def test_closing_ends_busy_children(pool: Pool, make_file: Any) -> None:
 PARENT = """
 import os, sys, threading
 from pathlib import Path
-from hilum.imaging.children import Limits, Pool
+from hilum.imaging.child import Limits
+from hilum.imaging.children import Pool
 pool = Pool(2, Limits(seconds=300), ("-c", os.environ["POISON"]))
 pool.read(Path(sys.argv[1]))
 idle = pool._idle[0].process.pid
@@ -291,9 +293,9 @@ LOADING = """
 import atexit, os, signal, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from hilum.imaging import children, load, scan
+from hilum.imaging import child, children, load, scan
 signal.signal(signal.SIGINT, signal.default_int_handler)
-children._pool = children.Pool(2, children.Limits(seconds=2), ("-c", os.environ["POISON"]))
+children._pool = children.Pool(2, child.Limits(seconds=2), ("-c", os.environ["POISON"]))
 atexit.register(children._pool.close)
 studies = scan([sys.argv[1]])
 if sys.argv[2] == "threads":

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from hilum.codes import Code, HilumError
 from hilum.imaging import film
-from hilum.imaging.children import OUT_OF_MEMORY, Answer
+from hilum.imaging.child import OUT_OF_MEMORY, Answer
 from hilum.study import Context, View, VoiLut
 
 _TABLES: dict[str, set[str]] = {"__all__": {"table"}}
