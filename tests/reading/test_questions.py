@@ -9,31 +9,15 @@ from typing import NamedTuple
 import pytest
 
 from hilum.codes import Code
-from hilum.findings import Bone, Finding, FindingName, Instance, Region, Side, Status
+from hilum.findings import Finding, FindingName, Status
 from hilum.language.words import language_of
 from hilum.reading.chat import Turn, answer, disagreements
 from hilum.reading.questions import parse
 from hilum.report import Language, Report
-from tests.reading.test_chat import report
+from tests.reading.test_chat import FOUND, report
 
 N = FindingName
-FILM = [
-    Finding(name=N.CARDIOMEGALY, status=Status.ABSENT, probability=0.03),
-    Finding(name=N.PNEUMOTHORAX, status=Status.ABSENT, probability=0.02),
-    Finding(
-        name=N.PLEURAL_EFFUSION,
-        status=Status.PRESENT,
-        probability=0.81,
-        instances=[Instance(side=Side.RIGHT)],
-    ),
-    Finding(name=N.NODULE, status=Status.UNCERTAIN, probability=0.5),
-    Finding(
-        name=N.FRACTURE,
-        status=Status.PRESENT,
-        probability=0.97,
-        instances=[Instance(bone=Bone.RIB, side=Side.LEFT, ribs=[6], region=Region.LATERAL)],
-    ),
-]
+FILM = [FOUND[0], Finding(name=N.PNEUMOTHORAX, status=Status.ABSENT, probability=0.02), *FOUND[1:]]
 CLEAR = [Finding(name=f.name, status=Status.ABSENT, probability=0.02) for f in FILM]
 HEALTHY = ("film is normal", "are healthy", "is healthy", "片子正常", "您很健康", "没有问题")
 
