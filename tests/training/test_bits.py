@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -160,6 +161,19 @@ def test_a_result_that_says_something_else_is_kept_and_refused(
         quantize(source, method, tmp_path / "out")
     assert caught.value.code is Code.PARITY_FAILED
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_a_full_disk_leaves_no_half_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_twin("gemma3", tmp_path / "twin")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bits, "write_card", full)
+    with pytest.raises(HilumError) as caught:
+        quantize(source, "8bit", tmp_path / "out")
+    assert caught.value.code is Code.OUTPUT_UNWRITABLE
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["twin"]
 
 
 def test_rounding_is_no_failure_and_neither_sign_alone_is(tmp_path: Path) -> None:

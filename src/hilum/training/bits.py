@@ -6,7 +6,9 @@ The tower, the projector and the head keep their precision: a film's features ar
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 from hilum.codes import Code, HilumError
 from hilum.engines.local.place import choose_place
@@ -23,8 +25,8 @@ def quantize(folder: Path, to: str, out: Path) -> Quantised:
 
     ``to``: a key of ``METHODS``. The folder is opened as any other model's is. Raises
     ``option_invalid`` for another key or a model that is quantised already, ``output_exists``,
-    ``extra_missing`` without bitsandbytes, what opening a model raises, and ``parity_failed``
-    where the result says something else; it is then kept for a look.
+    ``output_unwritable``, ``extra_missing`` without bitsandbytes, what opening a model raises, and
+    ``parity_failed`` where the result says something else; it is then kept for a look.
     """
     if to not in METHODS:
         raise HilumError(Code.OPTION_INVALID, "--to", f"take one of {', '.join(METHODS)}")
@@ -33,20 +35,41 @@ def quantize(folder: Path, to: str, out: Path) -> Quantised:
     if "quantization_config" in read_json(folder / "config.json"):
         raise HilumError(Code.OPTION_INVALID, folder, "it is quantised already")
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
 
     from hilum.engines.local.vlm import VlmEngine
     from hilum.models.processing import open_processor
 
-    place = choose_place(torch, "auto")
     bits_config(to, False, torch.float32, [])  # refused here, before anything is loaded
     original = VlmEngine(folder, "float32")
+    model = _with_fewer_bits(folder, to)
+    part = out.with_name(f".{out.name}.part")  # a stopped run leaves no half folder
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        model.save_pretrained(part)
+        open_processor(folder).save_pretrained(part)
+        write_card(folder, part)
+        part.replace(out)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise HilumError(Code.OUTPUT_UNWRITABLE, out, error.strerror or "") from error
+    parity = compare(original, VlmEngine(out))
+    suffix = ".safetensors"
+    done = Quantised(to, weight_bytes(folder, suffix), weight_bytes(out, suffix), parity)
+    require_parity(out, METHODS[to], parity)
+    return done
+
+
+def _with_fewer_bits(folder: Path, to: str) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    place = choose_place(torch, "auto")
+    dtype = getattr(torch, place.precision)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with torch.device("meta"):
         shapes = AutoModelForImageTextToText.from_config(config)
     kept = ["lm_head", *modules_of(shapes, {"vision", "projector"})]
-    dtype = getattr(torch, place.precision)
-    model = AutoModelForImageTextToText.from_pretrained(
+    return AutoModelForImageTextToText.from_pretrained(
         folder,
         local_files_only=True,
         use_safetensors=True,
@@ -54,11 +77,3 @@ def quantize(folder: Path, to: str, out: Path) -> Quantised:
         device_map={"": 0} if place.device == "cuda" else None,
         quantization_config=bits_config(to, True, dtype, kept),
     )
-    model.save_pretrained(out)
-    open_processor(folder).save_pretrained(out)
-    write_card(folder, out)
-    parity = compare(original, VlmEngine(out))
-    suffix = ".safetensors"
-    done = Quantised(to, weight_bytes(folder, suffix), weight_bytes(out, suffix), parity)
-    require_parity(out, METHODS[to], parity)
-    return done

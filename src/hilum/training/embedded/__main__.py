@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 # Far from any seed a person would type, so that no film of a demo or a test was trained on.
 FIRST_SEED = 10**9
-SHARDS = {"crowded": 70, "single": 20, "standard": 40, "held_out": 6}
+SHARDS = {"crowded": 100, "single": 40, "standard": 77, "held_out": 6}
 ROUNDS = 1  # how often each standard film is encoded for the decoder; past the first, augmented
 
 
@@ -23,9 +23,9 @@ def main(
     out: Annotated[
         Path, typer.Option(help="folder of the run: films, checkpoints, logs, reader")
     ] = Path("runs/embedded"),
-    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 16_000,
-    glimpse_steps: Annotated[int, typer.Option(help="steps of the second look")] = 4_000,
-    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 4_000,
+    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 24_000,
+    glimpse_steps: Annotated[int, typer.Option(help="steps of the second look")] = 6_000,
+    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 5_600,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,
     seed: Annotated[int, typer.Option(help="seed of the weights and of the films' order")] = 0,
     scale: Annotated[float, typer.Option(help="share of the films to simulate, for a trial")] = 1.0,
