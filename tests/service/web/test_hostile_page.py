@@ -226,13 +226,16 @@ def test_two_at_one_report(pretended: Server, visit: Visit) -> None:
     first.locator("#editor").fill("First.")
     first.keyboard.press("Control+Enter")
     first.locator(".sentences", has_text="First.").wait_for()
+    second.route("**/review?*", lambda route: (second.wait_for_timeout(700), route.continue_()))
     second.locator("#editor").fill("Second.")
     second.keyboard.press("Control+Enter")
     second.locator(".alert.error", has_text="somebody else has changed").wait_for()
     assert second.locator("#editor").input_value() == "Second."  # nothing typed is lost
-    second.keyboard.press("Control+Enter")
+    second.keyboard.press("Control+Enter")  # at once: what the other wrote is known by now
+    second.keyboard.press("Control+Enter")  # an impatient hand is no second step
     second.locator(".sentences", has_text="Second.").wait_for()
     assert second.locator(".history li").count() == 3
+    assert second.locator(".alert.error").count() == 1
 
 
 def test_each_view_of_a_study_can_be_looked_at(pretended: Server, visit: Visit) -> None:

@@ -9,6 +9,7 @@ import { person } from "./terms.js";
 import { t, when } from "./words.js";
 
 const REASONS = ["finding_missed", "finding_false", "place_wrong", "wording", "film_unsuitable", "other"];
+let stepping = false;
 let text = null; // what stands in the editor, for the study that is open; null: nothing is edited
 
 export const editing = () => text !== null;
@@ -71,28 +72,45 @@ async function save() {
   if (await step("edit", { text })) leave();
 }
 
-/** One step; where somebody was quicker, their words are shown and ours are kept in the editor. */
+/** One step, one at a time; where somebody was quicker, their words are shown and ours are kept in the editor. */
 async function step(action, more = {}) {
+  if (stepping) return false;
+  stepping = true;
+  try {
+    return await taken(action, more);
+  } finally {
+    stepping = false;
+  }
+}
+
+async function taken(action, more) {
   const study = now.id;
   const { base, language } = now.review;
   try {
     const review = await post(`/v1/studies/${study}/review`, { action, base, language, ...more });
-    if (now.id !== study) return true;
-    now.review = review;
-    Object.assign(now.shown, { review: review.state, review_language: spoken(review) });
+    if (now.id !== study) return false;
+    shownAs(review);
     alert(t("saved"), "done");
-    tell("review");
     tell("reviewed");
     return true;
   } catch (error) {
-    alert(error);
-    if (["review_conflict", "review_closed"].includes(error.code)) {
-      now.review = await get(`/v1/studies/${study}/review?language=${language}`);
-      Object.assign(now.shown, { review: now.review.state, review_language: spoken(now.review) });
-      tell("review");
-    }
+    if (["review_conflict", "review_closed"].includes(error.code)) await renewed(study, language);
+    alert(error); // last: who reads it may save again at once, upon what is now known
     return false;
   }
+}
+
+function shownAs(review) {
+  now.review = review;
+  Object.assign(now.shown, { review: review.state, review_language: spoken(review) });
+  tell("review");
+}
+
+async function renewed(study, language) {
+  try {
+    const review = await get(`/v1/studies/${study}/review?language=${language}`);
+    if (now.id === study) shownAs(review);
+  } catch { /* the conflict is what is told */ }
 }
 
 const ready = () => may("write") && now.review?.text && now.review.state === "preliminary" && !editing() && !document.querySelector("dialog[open]");
