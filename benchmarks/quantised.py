@@ -1,11 +1,13 @@
 """A trained reader in fewer bits: its size, memory, speed, and whether it still finds fractures.
 
-    python -m benchmarks.quantised MODEL DATASET [--to 8bit nf4] [--threads 2]
+    python -m benchmarks.quantised MODEL DATASET [--to 8bit nf4 gptq awq] [--env .venv-compressor]
 
-MODEL is a folder of `hilum merge`, DATASET one of `hilum prepare` that it was not trained on. Every
-format reads the same studies of the test split in a process of its own; its calibration is fitted
-again on the validation split. A format has failed where the AUC of fracture falls by more than
-0.005; the interval is of the paired difference. Last line: JSON.
+MODEL is a folder of `hilum merge`, DATASET one of `hilum prepare` whose test split it has not seen;
+gptq and awq calibrate on its training split. Every format reads the same studies of the test split
+in a process of its own; its calibration is fitted again on the validation split. A format has
+failed where the AUC of fracture falls by more than 0.005; the interval is of the paired difference.
+gptq and awq are unpacked here: their memory and speed are to be had from a server such as vLLM.
+Last line: JSON.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--to", nargs="*", default=["8bit", "nf4"])
+    parser.add_argument("--env", type=Path, default=Path(".venv-compressor"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -45,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         rows["original"] = child(args, args.model)
         for to in args.to:
-            rows[to] = child(args, shrunk(args.model, to, Path(made) / to))
+            rows[to] = child(args, shrunk(args, to, Path(made) / to))
     base = rows["original"]
     for row in rows.values():
         judge(row, base)
@@ -55,10 +58,13 @@ def main() -> None:
     )
 
 
-def shrunk(model: Path, to: str, out: Path) -> Path:
-    from hilum.training.bits import quantize
+def shrunk(args: argparse.Namespace, to: str, out: Path) -> Path:
+    from hilum.training import bits, compress
 
-    quantize(model, to, out)
+    if to in bits.METHODS:
+        bits.quantize(args.model, to, out)
+    else:
+        compress.quantize(args.model, to, out, args.env, args.dataset)
     return out
 
 

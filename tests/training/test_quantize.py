@@ -16,13 +16,14 @@ from hilum.engines.open import open_engine
 from hilum.engines.openvino import EXPORT, OpenVinoEngine, _literal, spelt
 from hilum.models.twins import make_twin
 from hilum.reading.reader import CARD, Card, Reader
+from hilum.training import compress
 from hilum.training.bits import METHODS
 from hilum.training.parity import compare
 from hilum.training.quantize import (
+    EXPORTER,
     FORMATS,
     describe,
     export,
-    install_commands,
     quantize,
 )
 
@@ -43,7 +44,7 @@ def test_what_cannot_be_done_is_said_before_any_work(model: Path, tmp_path: Path
     assert refused(model, "gguf", out, tmp_path).code is Code.OPTION_INVALID
     missing = refused(model, "openvino-int8", out, tmp_path / "env")
     assert missing.code is Code.EXTRA_MISSING
-    for command in install_commands(tmp_path / "env"):
+    for command in EXPORTER.commands(tmp_path / "env"):
         assert " ".join(command) in missing.line()
     assert refused(model, "openvino-int8", tmp_path, tmp_path).code is Code.OUTPUT_EXISTS
     assert not out.exists()
@@ -380,4 +381,4 @@ def test_an_export_answers_as_its_original(
 def test_the_formats_are_the_command_lines() -> None:
     from hilum.cli.quantize import Format
 
-    assert [f.value for f in Format] == [*FORMATS, *METHODS]
+    assert [f.value for f in Format] == [*FORMATS, *METHODS, *compress.METHODS]

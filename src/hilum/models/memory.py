@@ -14,6 +14,7 @@ from hilum.models.safety import header, read_json, weight_files
 # Bytes a parameter. Four bits have scales beside them: 4.5 bits (nf4, blocks of 64).
 PRECISIONS = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5625}
 _BYTES = ("U8", "I8")  # safetensors' names of what is one byte, whatever is computed in
+_PACKED = ".weight_packed"  # compressed-tensors' name of eight 4-bit weights in 32 bits
 # Tokens a request is counted with: a film of ChexFract's (1369), the prompt and the answer.
 CONTEXT = 2048
 # Python, torch and the libraries once they have run; measured at 0.6 GB for a tiny model.
@@ -40,18 +41,26 @@ class Estimate:
 def estimate(folder: Path, precision: str, context: int = CONTEXT) -> Estimate:
     """What a folder's model takes in a precision of ``PRECISIONS``.
 
-    Weights that are quantised already stay as they are. A request: keys and values of ``context``
+    bitsandbytes' weights stay as they are; eight 4-bit ones of compressed-tensors are one number of
+    the file, and are unpacked. A request: keys and values of ``context``
     tokens, and one layer's activations for them.
     """
     weights = sum(
-        math.prod(entry["shape"]) * (1.0 if entry["dtype"] in _BYTES else PRECISIONS[precision])
+        math.prod(entry["shape"]) * _bytes(name, entry["dtype"], PRECISIONS[precision])
         for path in weight_files(folder)
-        for entry in header(path).values()
+        for name, entry in header(path).items()
     )
     config = read_json(folder / "config.json")
     # quantised weights are computed with in two bytes
     width = 2.0 if precision != "float32" else 4.0
     return Estimate(weights, (cache_bytes(config) * width / 2 + _layer(config) * width) * context)
+
+
+def _bytes(name: str, dtype: str, each: float) -> float:
+    """Bytes in memory of one number of a file, where a weight takes ``each``."""
+    if name.endswith(_PACKED):
+        return 8 * each
+    return 1.0 if dtype in _BYTES else each
 
 
 def require(folder: Path, precision: str, batch: int, device: str = "cpu") -> int:

@@ -15,7 +15,7 @@ from hilum.engines.local.place import choose_place
 from hilum.models.safety import read_json
 from hilum.training.device import bits_config
 from hilum.training.parity import Quantised, compare, require_parity, weight_bytes, write_card
-from hilum.training.parts import modules_of
+from hilum.training.parts import kept_whole
 
 METHODS = {"8bit": 8, "nf4": 4}
 
@@ -61,14 +61,11 @@ def quantize(folder: Path, to: str, out: Path) -> Quantised:
 
 def _with_fewer_bits(folder: Path, to: str) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoModelForImageTextToText
 
     place = choose_place(torch, "auto")
     dtype = getattr(torch, place.precision)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        shapes = AutoModelForImageTextToText.from_config(config)
-    kept = ["lm_head", *modules_of(shapes, {"vision", "projector"})]
+    kept = kept_whole(folder, {"vision", "projector"})
     return AutoModelForImageTextToText.from_pretrained(
         folder,
         local_files_only=True,

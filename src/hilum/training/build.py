@@ -107,15 +107,9 @@ def _unquantised(folder: Path, recipe: Recipe) -> list[str]:
     """Modules that keep their precision: other parts, parts trained in full, the head."""
     if recipe.quantisation.method == "none":
         return []
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        shapes = AutoModelForImageTextToText.from_config(config)
     full = {name for name, part in recipe.parts.items() if part.train == "full"}
     kept = {p for p in PARTS if p not in recipe.quantisation.parts or p in full}
-    return ["lm_head", *parts.modules_of(shapes, kept)]
+    return parts.kept_whole(folder, kept)
 
 
 def _let_train_on_cpu(model: Any) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hilum.codes import Code, HilumError
 from hilum.engines import Engine, Question, Request, Sampling
 from hilum.engines.abilities import leading_text
+
+if TYPE_CHECKING:
+    from hilum.reading.reader import Card
 
 # A model is broken, and not only rounded, where it shares less than this part of the leading text
 # with its original, by bits a weight, and its probabilities are further away than FARTHEST.
@@ -71,23 +75,30 @@ def require_parity(out: Path, bits: int, parity: Parity) -> None:
         raise HilumError(Code.PARITY_FAILED, out, wrong)
 
 
+def card_of(folder: Path) -> Card:
+    """A folder's ``reader.json``, or the card of a model without one."""
+    from hilum.reading.plain import plain_card
+    from hilum.reading.reader import CARD, Card
+
+    path = folder / CARD
+    if not path.is_file():
+        return plain_card(folder)
+    return Card.model_validate_json(path.read_text(encoding="utf-8"))
+
+
 def write_card(folder: Path, out: Path, answers: int | None = None) -> None:
-    """The original's ``reader.json`` without its calibration: other weights have other odds.
+    """The original's card without its calibration: other weights have other odds.
 
     ``answers``: how many wordings of each answer a model without a card is asked with.
     """
-    from hilum.reading.reader import CARD, Card
+    from hilum.reading.plain import NO, YES
+    from hilum.reading.reader import CARD
     from hilum.reading.score import Calibration
 
-    path = folder / CARD
-    if path.is_file():
-        card = Card.model_validate_json(path.read_text(encoding="utf-8"))
-    else:
-        from hilum.reading.plain import NO, YES, plain_card
-
-        words = (YES[:answers], NO[:answers])
-        card = plain_card(folder).model_copy(update={"answers": words})
-    card = card.model_copy(update={"calibration": Calibration()})
+    changed: dict[str, object] = {"calibration": Calibration()}
+    if not (folder / CARD).is_file():
+        changed["answers"] = (YES[:answers], NO[:answers])
+    card = card_of(folder).model_copy(update=changed)
     (out / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hilum.codes import Code, HilumError
@@ -57,6 +58,23 @@ def modules_of(model: Any, parts: set[PartName]) -> list[str]:
         if names and {part_of(n) for n in names} <= parts:
             found.append(name)
     return found
+
+
+def kept_whole(folder: Path, parts: set[PartName]) -> list[str]:
+    """Modules of a folder's model that stay as they are when the others are quantised.
+
+    The head, and the outermost modules of ``parts``.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    import hilum.models.maira2  # architectures of ours that a folder may name
+    import hilum.models.tower  # noqa: F401
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        shapes = AutoModelForImageTextToText.from_config(config)
+    return ["lm_head", *modules_of(shapes, parts)]
 
 
 def prepare(model: Any, recipe: Recipe) -> Any:

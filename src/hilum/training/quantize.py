@@ -7,10 +7,7 @@ runs in a virtual environment of its own, as a program, offline.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +18,7 @@ from hilum.engines.openvino import EXPORT, OpenVinoEngine
 from hilum.models.frame import frame_of, told
 from hilum.models.older import image_settings, older_config, write_older
 from hilum.models.safety import read_json
+from hilum.training.environment import Environment, run
 from hilum.training.parity import (
     Quantised,
     compare,
@@ -30,34 +28,14 @@ from hilum.training.parity import (
 )
 
 FORMATS = {"openvino-fp16": "fp16", "openvino-int8": "int8", "openvino-int4": "int4"}
+# torch must be built for the processor: a torchvision or torch for CUDA breaks the exporter.
 PINS = ("optimum-intel==2.2.0", "transformers==4.57.6", "torch==2.13.0", "nncf==3.4.0")
+EXPORTER = Environment((*PINS, "openvino-genai"), "optimum-cli", unwanted=("torchvision",))
 BITS = {"openvino-fp16": 16, "openvino-int8": 8, "openvino-int4": 4}
 IMAGE_TOKENS = 576  # of a LLaVA that does not say: LLaVA-1.5's, the default of transformers
 # Families whose films GenAI would resize in another way than their processor does.
 FRAMED = ("llava", "qwen2_5_vl", "qwen3_vl")
 ANY_SIZE = 2**31 - 1  # pixels
-
-
-def install_commands(env: Path) -> list[list[str]]:
-    """The commands that make the exporter's environment; they need a network or a mirror.
-
-    torch must be built for the processor: a torchvision or torch for CUDA breaks the exporter.
-    """
-    python = str(env / "bin" / "python")
-    packages = [*PINS, "openvino-genai"]
-    return [
-        [sys.executable, "-m", "venv", str(env)],
-        [python, "-m", "pip", "install", *packages],
-        [python, "-m", "pip", "uninstall", "-y", "torchvision"],
-    ]
-
-
-def install(env: Path) -> None:
-    """Make the exporter's environment; raises ``extra_missing`` with the commands if it fails."""
-    for command in install_commands(env):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise _missing(env)
 
 
 def quantize(folder: Path, to: str, out: Path, env: Path) -> Quantised:
@@ -71,8 +49,7 @@ def quantize(folder: Path, to: str, out: Path, env: Path) -> Quantised:
         raise HilumError(Code.OPTION_INVALID, "--to", f"take one of {', '.join(FORMATS)}")
     if out.exists():
         raise HilumError(Code.OUTPUT_EXISTS, out, "name a new folder")
-    if not (env / "bin" / "optimum-cli").is_file():
-        raise _missing(env)
+    EXPORTER.require(env)
     from hilum.engines.local.vlm import VlmEngine
 
     original = VlmEngine(folder, "float32")  # refused here, before minutes of exporting
@@ -86,30 +63,19 @@ def quantize(folder: Path, to: str, out: Path, env: Path) -> Quantised:
     return done
 
 
-def _missing(env: Path) -> HilumError:
-    commands = " && ".join(" ".join(c) for c in install_commands(env))
-    return HilumError(Code.EXTRA_MISSING, env, f"make the exporter's environment: {commands}")
-
-
 def export(folder: Path, weights: str, out: Path, env: Path) -> None:
     """Run the exporter of ``env``; raises ``export_failed`` with its last line."""
     with tempfile.TemporaryDirectory() as work:
         source = write_older(folder, Path(work) / folder.name)
         target = Path(work) / "export"
+        exporter = str(env.absolute() / "bin" / "optimum-cli")
         command = [
-            *(str(env / "bin" / "optimum-cli"), "export", "openvino", "--model", str(source)),
+            *(exporter, "export", "openvino", "--model", str(source)),
             *("--task", "image-text-to-text", "--weight-format", weights, str(target)),
         ]
-        hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-        environment = {k: v for k, v in os.environ.items() if k not in hidden}
-        environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, cwd=work
-        )
-        if done.returncode or not (target / "openvino_language_model.xml").is_file():
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            why = (lines or ["no message"])[-1].strip()[:200]
-            raise HilumError(Code.EXPORT_FAILED, folder, why)
+        failed = run(command, Path(work))
+        if failed or not (target / "openvino_language_model.xml").is_file():
+            raise HilumError(Code.EXPORT_FAILED, folder, failed or "no model was written")
         shutil.move(target, out)
 
 

@@ -64,7 +64,7 @@ class VlmEngine:
 
         from hilum.engines.local.pack import pack
         from hilum.engines.local.patches import simplify
-        from hilum.models.load import load_model, quantised, weights_sha256
+        from hilum.models.load import COMPRESSED, load_model, quantised, weights_sha256
         from hilum.models.memory import require
         from hilum.models.processing import open_processor, quiet
 
@@ -74,7 +74,10 @@ class VlmEngine:
         dtype = getattr(torch, self.place.precision)
         self.model = load_model(Path(folder), dtype, trust_remote_code)
         bits = quantised(Path(folder))
-        if not bits:  # bitsandbytes' weights are where they run, and packed in its own way
+        if bits in (
+            "",
+            COMPRESSED,
+        ):  # bitsandbytes' weights are where they run, and packed in its own way
             self.model = self.model.to(self.place.device)
             pack(self.model)
         simplify(self.model)
