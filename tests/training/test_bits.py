@@ -21,7 +21,7 @@ from hilum.models.safety import header
 from hilum.models.twins import make_twin
 from hilum.reading.calibration import Calibration
 from hilum.reading.reader import CARD, Card, Reader
-from hilum.training import bits
+from hilum.training import parity
 from hilum.training.bits import METHODS, quantize
 from hilum.training.parity import Parity, compare, require_parity
 
@@ -42,7 +42,7 @@ def made(
     folder = tmp_path_factory.mktemp("bits")
     source = make_twin(family, folder / "twin")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bits, "require_parity", lambda *_: None)
+        patch.setattr(parity, "require_parity", lambda *_: None)
         quantize(source, method, folder / "out")
     return source, folder / "out", method
 
@@ -156,7 +156,7 @@ def test_a_result_that_says_something_else_is_kept_and_refused(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = make_twin("gemma3", tmp_path / "twin")
-    monkeypatch.setattr(bits, "compare", lambda *_: Parity(4, 0, 0.1, 0.9))
+    monkeypatch.setattr(parity, "compare", lambda *_: Parity(4, 0, 0.1, 0.9))
     with pytest.raises(HilumError) as caught:
         quantize(source, method, tmp_path / "out")
     assert caught.value.code is Code.PARITY_FAILED
@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_no_half_folder(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bits, "write_card", full)
+    monkeypatch.setattr(parity, "write_card", full)
     with pytest.raises(HilumError) as caught:
         quantize(source, "8bit", tmp_path / "out")
     assert caught.value.code is Code.OUTPUT_UNWRITABLE

@@ -22,7 +22,7 @@ from hilum.models.load import COMPRESSED, load_model, quantised
 from hilum.models.memory import estimate
 from hilum.models.processing import open_processor
 from hilum.reading.reader import CARD, Card
-from hilum.training import compress
+from hilum.training import parity
 from hilum.training.compress import COMPRESSOR, METHODS, quantize, write_samples
 from hilum.training.compressor import SMOOTHED_AS, group
 from hilum.training.parity import card_of
@@ -236,7 +236,7 @@ def test_each_family_by_the_real_tool(
         assert f"awq knows no layers of {text}" in error.line()
         return
     with pytest.MonkeyPatch.context() as patch:  # random weights of few columns round badly
-        patch.setattr(compress, "require_parity", lambda *_: None)
+        patch.setattr(parity, "require_parity", lambda *_: None)
         done = quantize(source, method, out, Path(named), dataset, 8)
     assert done.bytes_after < done.bytes_before
     assert quantised(out) == COMPRESSED

@@ -57,7 +57,7 @@ def bench(
         figures |= _one(model, openvino, threads, tokens, requests, busy)
     else:
         from hilum.models.twins import make_shape
-        from hilum.training.quantize import quantize
+        from hilum.training.openvino import quantize
 
         for name in shape or SHAPES:
             made, export = folder / name, folder / f"{name}-int8"

@@ -72,7 +72,7 @@ def quantize(
             compress.COMPRESSOR.install(env)
         done = compress.quantize(model, to.value, out, env, data, samples)
     else:
-        from hilum.training import quantize as openvino
+        from hilum.training import openvino
 
         env = env or Path(".venv-openvino")
         if install:

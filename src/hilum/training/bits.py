@@ -6,15 +6,12 @@ The tower, the projector and the head keep their precision: a film's features ar
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from hilum.codes import Code, HilumError
 from hilum.engines.local.place import choose_place
-from hilum.models.safety import read_json
 from hilum.training.device import bits_config
-from hilum.training.parity import Quantised, compare, require_parity, weight_bytes, write_card
+from hilum.training.parity import Quantised, judged, refuse, written
 from hilum.training.parts import kept_whole
 
 METHODS = {"8bit": 8, "nf4": 4}
@@ -28,35 +25,17 @@ def quantize(folder: Path, to: str, out: Path) -> Quantised:
     ``output_unwritable``, ``extra_missing`` without bitsandbytes, what opening a model raises, and
     ``parity_failed`` where the result says something else; it is then kept for a look.
     """
-    if to not in METHODS:
-        raise HilumError(Code.OPTION_INVALID, "--to", f"take one of {', '.join(METHODS)}")
-    if out.exists():
-        raise HilumError(Code.OUTPUT_EXISTS, out, "name a new folder")
-    if "quantization_config" in read_json(folder / "config.json"):
-        raise HilumError(Code.OPTION_INVALID, folder, "it is quantised already")
+    refuse(folder, to, METHODS, out)
     import torch
 
     from hilum.engines.local.vlm import VlmEngine
-    from hilum.models.processing import open_processor
 
     bits_config(to, False, torch.float32, [])  # refused here, before anything is loaded
     original = VlmEngine(folder, "float32")
     model = _with_fewer_bits(folder, to)
-    part = out.with_name(f".{out.name}.part")  # a stopped run leaves no half folder
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with written(folder, out) as part:
         model.save_pretrained(part)
-        open_processor(folder).save_pretrained(part)
-        write_card(folder, part)
-        part.replace(out)
-    except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise HilumError(Code.OUTPUT_UNWRITABLE, out, error.strerror or "") from error
-    parity = compare(original, VlmEngine(out))
-    suffix = ".safetensors"
-    done = Quantised(to, weight_bytes(folder, suffix), weight_bytes(out, suffix), parity)
-    require_parity(out, METHODS[to], parity)
-    return done
+    return judged(folder, to, METHODS[to], out, original)
 
 
 def _with_fewer_bits(folder: Path, to: str) -> Any:

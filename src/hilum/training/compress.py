@@ -7,7 +7,6 @@ calibrates on are films of a dataset's training split with the words that the re
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,9 @@ from typing import Any
 import numpy as np
 
 from hilum.codes import Code, HilumError
-from hilum.models.safety import read_json
 from hilum.training.compressor import BITS, JOB, SAMPLES
 from hilum.training.environment import Environment, run
-from hilum.training.parity import (
-    Quantised,
-    card_of,
-    compare,
-    require_parity,
-    weight_bytes,
-    write_card,
-)
+from hilum.training.parity import Quantised, card_of, judged, refuse, written
 from hilum.training.parts import kept_whole
 
 METHODS = ("gptq", "awq")
@@ -45,35 +36,15 @@ def quantize(
     ``nothing_to_learn``, what opening the model and the dataset raise, and ``parity_failed`` where
     the result says something else; it is then kept for a look.
     """
-    if to not in METHODS:
-        raise HilumError(Code.OPTION_INVALID, "--to", f"take one of {', '.join(METHODS)}")
-    if out.exists():
-        raise HilumError(Code.OUTPUT_EXISTS, out, "name a new folder")
-    if "quantization_config" in read_json(folder / "config.json"):
-        raise HilumError(Code.OPTION_INVALID, folder, "it is quantised already")
+    refuse(folder, to, METHODS, out)
     COMPRESSOR.require(env)
     from hilum.engines.local.vlm import VlmEngine
-    from hilum.models.processing import open_processor
 
     original = VlmEngine(folder, "float32")  # refused here, before minutes of work
-    part = out.absolute().with_name(f".{out.name}.part")  # a stopped run leaves no half folder
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        with tempfile.TemporaryDirectory() as made:
-            write_samples(folder, data, Path(made) / SAMPLES, samples)
-            _compress(folder, to, part, env, Path(made))
-        open_processor(folder).save_pretrained(part)
-        write_card(folder, part)
-        part.replace(out)
-    except OSError as error:
-        raise HilumError(Code.OUTPUT_UNWRITABLE, out, error.strerror or "") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    parity = compare(original, VlmEngine(out))
-    suffix = ".safetensors"
-    done = Quantised(to, weight_bytes(folder, suffix), weight_bytes(out, suffix), parity)
-    require_parity(out, BITS, parity)
-    return done
+    with written(folder, out) as part, tempfile.TemporaryDirectory() as work:
+        write_samples(folder, data, Path(work) / SAMPLES, samples)
+        _compress(folder, to, part, env, Path(work))
+    return judged(folder, to, BITS, out, original)
 
 
 def write_samples(folder: Path, data: Path, out: Path, most: int) -> None:

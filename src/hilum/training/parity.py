@@ -1,8 +1,11 @@
-"""Whether a quantised model still says what its original does."""
+"""Where a quantised model is written, and whether it still says what its original does."""
 
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +15,7 @@ import numpy as np
 from hilum.codes import Code, HilumError
 from hilum.engines import Engine, Question, Request, Sampling
 from hilum.engines.abilities import leading_text
+from hilum.models.safety import read_json
 
 if TYPE_CHECKING:
     from hilum.reading.reader import Card
@@ -42,6 +46,50 @@ class Quantised:
     bytes_before: int
     bytes_after: int
     parity: Parity
+
+
+def refuse(folder: Path, to: str, known: Iterable[str], out: Path) -> None:
+    """Raises what cannot be: ``option_invalid`` for a format that is not known or a model that is
+    quantised already, ``output_exists`` where ``out`` is there.
+    """
+    if to not in known:
+        raise HilumError(Code.OPTION_INVALID, "--to", f"take one of {', '.join(known)}")
+    if out.exists():
+        raise HilumError(Code.OUTPUT_EXISTS, out, "name a new folder")
+    if "quantization_config" in read_json(folder / "config.json"):
+        raise HilumError(Code.OPTION_INVALID, folder, "it is quantised already")
+
+
+@contextmanager
+def written(folder: Path, out: Path) -> Iterator[Path]:
+    """A folder for ``folder``'s quantised weights, which becomes ``out`` with processor and card.
+
+    A stopped or failed run leaves neither. Raises ``output_unwritable``.
+    """
+    from hilum.models.processing import open_processor
+
+    part = out.absolute().with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        yield part
+        open_processor(folder).save_pretrained(part)
+        write_card(folder, part)
+        part.replace(out)
+    except OSError as error:
+        raise HilumError(Code.OUTPUT_UNWRITABLE, out, error.strerror or "") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def judged(folder: Path, to: str, bits: int, out: Path, original: Engine) -> Quantised:
+    """What became of ``folder`` in ``out``; raises ``parity_failed``."""
+    from hilum.engines.local.vlm import VlmEngine
+
+    parity = compare(original, VlmEngine(out))
+    suffix = ".safetensors"
+    done = Quantised(to, weight_bytes(folder, suffix), weight_bytes(out, suffix), parity)
+    require_parity(out, bits, parity)
+    return done
 
 
 def compare(original: Engine, quantised: Engine) -> Parity:

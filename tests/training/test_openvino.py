@@ -18,14 +18,14 @@ from hilum.models.twins import make_twin
 from hilum.reading.reader import CARD, Card, Reader
 from hilum.training import compress
 from hilum.training.bits import METHODS
-from hilum.training.parity import compare
-from hilum.training.quantize import (
+from hilum.training.openvino import (
     EXPORTER,
     FORMATS,
     describe,
     export,
     quantize,
 )
+from hilum.training.parity import compare
 
 
 @pytest.fixture(scope="module")

@@ -22,16 +22,21 @@ from hilum.training.environment import Environment, run
 from hilum.training.parity import (
     Quantised,
     compare,
+    refuse,
     require_parity,
     weight_bytes,
     write_card,
 )
 
-FORMATS = {"openvino-fp16": "fp16", "openvino-int8": "int8", "openvino-int4": "int4"}
+# The exporter's name of each format, and its bits a weight.
+FORMATS = {
+    "openvino-fp16": ("fp16", 16),
+    "openvino-int8": ("int8", 8),
+    "openvino-int4": ("int4", 4),
+}
 # torch must be built for the processor: a torchvision or torch for CUDA breaks the exporter.
 PINS = ("optimum-intel==2.2.0", "transformers==4.57.6", "torch==2.13.0", "nncf==3.4.0")
 EXPORTER = Environment((*PINS, "openvino-genai"), "optimum-cli", unwanted=("torchvision",))
-BITS = {"openvino-fp16": 16, "openvino-int8": 8, "openvino-int4": 4}
 IMAGE_TOKENS = 576  # of a LLaVA that does not say: LLaVA-1.5's, the default of transformers
 # Families whose films GenAI would resize in another way than their processor does.
 FRAMED = ("llava", "qwen2_5_vl", "qwen3_vl")
@@ -45,21 +50,19 @@ def quantize(folder: Path, to: str, out: Path, env: Path) -> Quantised:
     (with the commands that make ``env``), ``export_failed``, and ``parity_failed`` where the
     export says something else; it is then kept for a look.
     """
-    if to not in FORMATS:
-        raise HilumError(Code.OPTION_INVALID, "--to", f"take one of {', '.join(FORMATS)}")
-    if out.exists():
-        raise HilumError(Code.OUTPUT_EXISTS, out, "name a new folder")
+    refuse(folder, to, FORMATS, out)
     EXPORTER.require(env)
     from hilum.engines.local.vlm import VlmEngine
 
     original = VlmEngine(folder, "float32")  # refused here, before minutes of exporting
-    export(folder, FORMATS[to], out, env)
+    weights, bits = FORMATS[to]
+    export(folder, weights, out, env)
     describe(folder, to, out, original)
     parity = compare(original, OpenVinoEngine(out, exact=True))
     done = Quantised(to, weight_bytes(folder, ".safetensors"), weight_bytes(out, ".bin"), parity)
     said = json.loads((out / EXPORT).read_text(encoding="utf-8"))
     (out / EXPORT).write_text(json.dumps({**said, **asdict(done)}, indent=1), encoding="utf-8")
-    require_parity(out, BITS[to], parity)
+    require_parity(out, bits, parity)
     return done
 
 
