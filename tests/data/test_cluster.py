@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -14,23 +14,12 @@ import pytest
 from hilum.cli.main import run
 from hilum.codes import Code, HilumError
 from hilum.data import Given, cluster, open_source, prepare
+from tests.cluster import two_nodes
 from tests.data.test_prepare import SMALL, tree
 
+__all__ = ["two_nodes"]
 pytestmark = pytest.mark.slow
 ray: Any = pytest.importorskip("ray", reason="pip install 'hilum[ray]' to test the cluster")
-NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
-
-
-@pytest.fixture
-def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
-    """A cluster, and its second node."""
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    made = Cluster(initialize_head=True, head_node_args=NODE)
-    yield made, made.add_node(**NODE)
-    ray.shutdown()
-    made.shutdown()
 
 
 def meeting(folder: Path) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
@@ -98,4 +87,4 @@ def test_a_cluster_that_is_not_there_is_one_line(table: Path, tmp_path: Path) ->
     source = open_source(table, None, Given())
     with pytest.raises(HilumError) as caught:
         prepare(source, tmp_path / "out", SMALL, cluster("auto"))
-    assert caught.value.code is Code.WORKER_LOST
+    assert caught.value.code is Code.REMOTE_UNREACHABLE

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from hilum.imaging import StudyFiles
+    from hilum.reading.archive import Reading, Result
     from hilum.study import Study
 
 # Films held at once: decoded by threads while the reader works on the batch before.
@@ -71,6 +71,9 @@ def read(
     precision: Annotated[
         Precision, typer.Option("--precision", help="Of a transformers model's weights.")
     ] = Precision.AUTO,
+    ray: Annotated[
+        str | None, typer.Option("--ray", help="Read on a Ray cluster: auto, local, or host:port.")
+    ] = None,
 ) -> int:
     """Read films and write draft reports with a probability for each finding.
 
@@ -81,24 +84,23 @@ def read(
     Example: hilum read films --explain-pixels
 
     Example: hilum read archive --json --journal reads.jsonl
+
+    Example: hilum read archive --json --journal reads.jsonl --ray auto
     """
     from hilum import imaging
     from hilum.imaging import children
 
     children.start()  # it gets ready while the rest is imported
     from hilum.cli.show import Printer
+    from hilum.reading.archive import Reading, read_on_cluster
     from hilum.reading.journal import Journal, key_of
-    from hilum.reading.reader import Reader
-    from hilum.study import Study
 
+    if ray and (overlay or explain_pixels):
+        hint = "films are seen on the cluster alone; leave out --overlay and --explain-pixels"
+        raise HilumError(Code.OPTION_INVALID, "--ray", hint)
+    how = Reading(reader, precision.value, calibration, site, language.value, allow_outside_domain)
     studies = imaging.scan(paths)
-    settings = {
-        "reader": reader,
-        "language": language.value,
-        "outside_domain": allow_outside_domain,
-        "precision": precision.value,
-    }
-    kept = Journal(journal, settings) if journal is not None else None
+    kept = Journal(journal, how.settings()) if journal is not None else None
     if kept is not None:
         studies = [f for f in studies if key_of(f.id, f.paths) not in kept.done]
     printer = Printer(
@@ -109,31 +111,38 @@ def read(
         explain=explain_pixels,
         total=len(studies),
     )
-    with _loading() as pool, printer:
+    results = read_on_cluster(ray, studies, how) if ray else _read_here(studies, how)
+    with printer, closing(results):
+        for number, (files, said, study) in enumerate(results, 1):
+            if isinstance(said, HilumError):
+                line = printer.failure(files, said)
+            else:
+                line = printer.report(said, study)
+            if kept is not None:
+                kept.add(key_of(files.id, files.paths), line)
+                if number % BATCH == 0 or number == len(studies):
+                    kept.keep()
+    return printer.exit_code
+
+
+def _read_here(studies: list[StudyFiles], how: Reading) -> Generator[Result, None, None]:
+    """Every study once, read or failed, in order: films of the next batch are loaded meanwhile."""
+    from hilum.study import Study
+
+    with _loading() as pool:
         batches = _batches(studies, pool)
         # weights take seconds to load: a mistyped path is answered without them
-        chosen = None
-        if not all(files.error for files in studies):
-            chosen = Reader.load(reader, precision.value)
-            if said := chosen.engine.versions.get("precision"):
-                typer.echo(said, err=True)
-            if calibration:
-                chosen = chosen.calibrated(calibration, site)
+        reader = None if all(files.error for files in studies) else how.open()
+        if reader and (said := reader.engine.versions.get("precision")):
+            typer.echo(said, err=True)
         for batch in batches:
             loaded = [study for _, study in batch if isinstance(study, Study)]
-            reports = iter(
-                chosen.read_studies(loaded, language.value, allow_outside_domain) if chosen else ()
-            )
+            reports = iter(how.read(reader, loaded) if reader else ())
             for files, study in batch:
-                if isinstance(study, HilumError):
-                    line = printer.failure(files, study)
+                if isinstance(study, Study):
+                    yield files, next(reports), study
                 else:
-                    line = printer.report(next(reports), study)
-                if kept is not None:
-                    kept.add(key_of(files.id, files.paths), line)
-            if kept is not None:
-                kept.keep()
-    return printer.exit_code
+                    yield files, study, None
 
 
 @contextmanager
@@ -155,28 +164,17 @@ def _batches(
 
     The first batch is on its way when this returns.
     """
+    from hilum.imaging import load_or_error
+
     groups = [studies[i : i + BATCH] for i in range(0, len(studies), BATCH)]
-    first = [pool.submit(_load, files) for files in groups[0]] if groups else []
+    first = [pool.submit(load_or_error, files) for files in groups[0]] if groups else []
 
     def in_turn() -> Iterator[list[tuple[StudyFiles, Study | HilumError]]]:
         ahead = first
         for k, group in enumerate(groups):
             ready = [job.result() for job in ahead]
             following = groups[k + 1] if k + 1 < len(groups) else []
-            ahead = [pool.submit(_load, files) for files in following]
+            ahead = [pool.submit(load_or_error, files) for files in following]
             yield list(zip(group, ready, strict=True))
 
     return in_turn()
-
-
-def _load(files: StudyFiles) -> Study | HilumError:
-    from hilum import imaging
-
-    try:
-        return imaging.load(files)
-    except HilumError as error:
-        return error
-    except Exception as error:  # a defect that one file brings out stops no other file
-        if os.environ.get("HILUM_DEBUG", "0") not in ("", "0"):
-            raise
-        return HilumError(Code.INTERNAL_ERROR, files.paths[0], type(error).__name__)

@@ -118,10 +118,13 @@ class Printer:
         """0 all read, 3 some abstained, 4 some failed: the worst wins."""
         return max(code for code, n in self.counts.items() if n or code == READ)
 
-    def report(self, report: Report, study: Study) -> str:
-        """Print one report, read or abstained, and write its files; its line of JSON."""
+    def report(self, report: Report, study: Study | None) -> str:
+        """Print one report, read or abstained, and write its files; its line of JSON.
+
+        Without its films no picture is drawn and no step is explained.
+        """
         self.counts[ABSTAINED if report.abstained else READ] += 1
-        if self.explain:
+        if self.explain and study:
             from hilum.imaging import explain
 
             for record, view in zip(report.study.views, study.views, strict=True):
@@ -153,7 +156,7 @@ class Printer:
         self._bar.advance(self._task)
         return line
 
-    def _write(self, report: Report, study: Study) -> Path | None:
+    def _write(self, report: Report, study: Study | None) -> Path | None:
         """The report's files, each in one piece; the path of the picture."""
         name = report.study.id
         self.written[name] += 1
@@ -162,7 +165,7 @@ class Printer:
         if self.out is not None:
             content = f"{report.model_dump_json(indent=1)}\n".encode()
             _whole(self.out / f"{name}.json", lambda part: part.write_bytes(content))
-        if not self.overlay:
+        if not self.overlay or not study:
             return None
         from hilum.reading import overlay
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections import deque
@@ -15,6 +14,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Protocol
 
+from hilum.cluster import join, lost
 from hilum.codes import Code, HilumError
 from hilum.data.pair import Pair
 from hilum.data.work import Refusal, Row, Work, work
@@ -108,22 +108,15 @@ def cluster(address: str) -> Spread:
     """On a Ray cluster at ``address`` ("auto", "local", host:port or ray://host:port).
 
     Every node needs Hilum of this version and the source's files at the same paths. A node that
-    is lost costs its batches in flight, which are done again elsewhere. Raises ``extra_missing``
-    and, where the cluster cannot be reached or keeps failing, ``worker_lost``.
+    is lost costs its batches in flight, which are done again elsewhere. Raises ``extra_missing``,
+    ``remote_unreachable`` where no cluster answers, ``worker_lost`` where one keeps failing.
     """
-    try:
-        import ray
-    except ImportError as error:
-        hint = "install it with: pip install 'hilum[ray]'"
-        raise HilumError(Code.EXTRA_MISSING, "ray", hint) from error
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
+    ray = join(address)
 
     def spread(
         function: Callable[[list[Pair]], list[Result]], batches: Iterator[list[Pair]]
     ) -> Iterator[list[Result]]:
         try:
-            if not ray.is_initialized():
-                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
             apart = ray.remote(max_retries=3)(_called)
             shared = ray.put(function)
             window = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -133,8 +126,7 @@ def cluster(address: str) -> Spread:
                 waiting.extend(apart.remote(shared, b) for b in islice(batches, 1))
                 yield results
         except (ray.exceptions.RayError, ConnectionError, ValueError) as error:
-            detail = f"Ray at {address}: {type(error).__name__}; run the same again"
-            raise HilumError(Code.WORKER_LOST, "", detail) from None
+            raise lost(address, "", error) from None
 
     return spread
 

@@ -9,6 +9,7 @@ and each thread keeps a child busy. Everything that goes wrong with a file is a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hilum.imaging.files import StudyFiles, identify, scan
 from hilum.imaging.source import short_id
 from hilum.study import Context, Study, View
 
-__all__ = ["MAX_STUDY_PIXELS", "StudyFiles", "load", "load_study", "scan"]
+__all__ = ["MAX_STUDY_PIXELS", "StudyFiles", "load", "load_or_error", "load_study", "scan"]
 
 MAX_STUDY_PIXELS = 300_000_000
 """Most pixels held for one study; a longer series is refused rather than cut."""
@@ -37,6 +38,21 @@ def load(files: StudyFiles) -> Study:
     if files.error is not None:
         raise files.error
     return _study(files.id, files.paths, pass_over=True)
+
+
+def load_or_error(files: StudyFiles) -> Study | HilumError:
+    """What :func:`load` gives or raises; a defect that one file brings out is ``internal_error``.
+
+    With ``HILUM_DEBUG`` such a defect is raised as it is.
+    """
+    try:
+        return load(files)
+    except HilumError as error:
+        return error
+    except Exception as error:
+        if os.environ.get("HILUM_DEBUG", "0") not in ("", "0"):
+            raise
+        return HilumError(Code.INTERNAL_ERROR, files.paths[0], type(error).__name__)
 
 
 def load_study(paths: Iterable[str | Path]) -> Study:

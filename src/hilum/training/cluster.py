@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hilum.cluster import join, lost, own_error
 from hilum.codes import Code, HilumError
 from hilum.training.recipe import Recipe, parse
 from hilum.training.sft import Run, read_run
@@ -19,14 +20,11 @@ def train_on_ray(recipe: Recipe, address: str, workers: int) -> Run:
     ``remote_unreachable`` where no cluster answers, ``option_invalid`` where it is too small, what
     :func:`hilum.training.sft.train` raises, else ``worker_lost``; the same command goes on.
     """
-    try:
-        import ray
-        from ray.train import RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
-    except ImportError as error:
-        hint = "install it with: pip install 'hilum[ray]'"
-        raise HilumError(Code.EXTRA_MISSING, "ray", hint) from error
-    gpus = _joined(ray, address, workers)
+    ray = join(address)
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    gpus = _gpus(ray, workers)
     try:
         trainer = TorchTrainer(
             _worker,
@@ -38,58 +36,19 @@ def train_on_ray(recipe: Recipe, address: str, workers: int) -> Run:
         )
         trainer.fit()
     except Exception as error:  # Ray wraps what its workers raise in errors of its own
-        said = _hilum_error(error)
-        if said is not None:
-            raise said from None
-        detail = f"Ray at {address}: {_cause(error)}; run the same again"
-        raise HilumError(Code.WORKER_LOST, recipe.folder, detail) from None
+        raise own_error(error) or lost(address, recipe.folder, error) from None
     noted = read_run(recipe.folder)
     return Run(recipe.folder, noted["steps"], noted["numbers"], noted["best"])
 
 
-def _joined(ray: Any, address: str, workers: int) -> bool:
-    """Join the cluster; whether each worker gets a GPU. Ray would wait for ever for what is not."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
-    try:
-        if not ray.is_initialized():
-            ray.init(address, log_to_driver=False, logging_level=40)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        hint = f"{type(error).__name__}; start one with: ray start --head, or take --ray local"
-        raise HilumError(Code.REMOTE_UNREACHABLE, f"Ray at {address}", hint) from None
+def _gpus(ray: Any, workers: int) -> bool:
+    """Whether each worker gets a GPU. Ray would wait for ever for what is not there."""
     there = ray.cluster_resources()
     gpus = int(there.get("GPU", 0))
     if workers > (gpus or int(there.get("CPU", 0))):
         detail = f"{workers}, the cluster has {gpus} GPUs and {int(there.get('CPU', 0))} CPUs"
         raise HilumError(Code.OPTION_INVALID, "--processes", detail)
     return gpus > 0
-
-
-def _inner(error: BaseException) -> list[Any]:
-    """What an error of Ray's was made of."""
-    failed = getattr(error, "worker_failures", None) or {}
-    found = (*failed.values(), error.__cause__, getattr(error, "cause", None))
-    return [e for e in found if isinstance(e, BaseException)]
-
-
-def _hilum_error(error: BaseException) -> HilumError | None:
-    """Our own error inside Ray's."""
-    seen: list[Any] = [error]
-    while seen:
-        now = seen.pop()
-        if isinstance(now, HilumError):
-            return now
-        seen += _inner(now)
-    return None
-
-
-def _cause(error: BaseException) -> str:
-    """The kinds of error, from Ray's own to the innermost."""
-    kinds: list[str] = []
-    now: BaseException | None = error
-    while now is not None:
-        kinds.append(type(now).__name__)
-        now = next(iter(_inner(now)), None)
-    return ", ".join(dict.fromkeys(kinds))
 
 
 def _worker(config: dict[str, Any]) -> None:

@@ -1,0 +1,140 @@
+"""How an archive is read, here or on a Ray cluster: one reader an actor, results as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hilum.cluster import join, lost, own_error
+from hilum.codes import HilumError
+from hilum.imaging import StudyFiles, load_or_error
+from hilum.report import Language, Report
+from hilum.study import Study
+
+if TYPE_CHECKING:
+    from hilum.engines.local.place import Precision
+    from hilum.reading.reader import Reader
+
+# Studies that an actor takes at once: its engine reads them in one batch.
+BATCH = 32
+# Processors of an actor where there are no GPUs, or all that the smallest node has.
+PROCESSORS = 4
+
+
+# A study's files, what was made of them, and its films where they are at hand.
+Result = tuple[StudyFiles, Report | HilumError, Study | None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How studies are read: the options of ``hilum read``."""
+
+    reader: str
+    precision: Precision = "auto"
+    calibration: Path | None = None
+    site: str | None = None
+    language: Language = "en"
+    outside_domain: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """What a journal is begun with, and a run that goes on must have again."""
+        kept = {
+            "reader": self.reader,
+            "language": self.language,
+            "outside_domain": self.outside_domain,
+            "precision": self.precision,
+        }
+        return kept | ({"calibration": str(self.calibration)} if self.calibration else {})
+
+    def open(self) -> Reader:
+        """The reader; raises what opening it and its calibration raise."""
+        from hilum.reading.reader import Reader
+
+        reader = Reader.load(self.reader, self.precision)
+        return reader.calibrated(self.calibration, self.site) if self.calibration else reader
+
+    def read(self, reader: Reader, studies: Sequence[Study]) -> list[Report]:
+        """One report a study, in order."""
+        return reader.read_studies(studies, self.language, self.outside_domain)
+
+
+def read_on_cluster(
+    address: str, files: Sequence[StudyFiles], how: Reading
+) -> Generator[Result, None, None]:
+    """Every study of ``files`` once, read or failed, in the order in which they are finished.
+
+    ``address``: "auto", "local", host:port or ray://host:port. Every node needs Hilum of this
+    version, and films, reader and calibration at the same paths; relative ones start where this
+    process runs. An actor or a node that is lost
+    costs its batches in flight, which are read again elsewhere. Raises ``extra_missing``,
+    ``remote_unreachable``, what opening the reader raises, else ``worker_lost``.
+    """
+    if not files:
+        return
+    ray = join(address)
+    rows = [{"number": n, "files": pickle.dumps(f)} for n, f in enumerate(files)]
+    try:
+        with _quiet(ray):
+            count, each = _actors(ray, len(files))
+            given = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // BATCH))
+            done = given.map_batches(
+                _Actor,
+                fn_constructor_args=[how, str(Path.cwd())],
+                batch_size=BATCH,
+                concurrency=count,
+                **each,
+            )
+            for row in done.iter_rows():
+                yield files[row["number"]], pickle.loads(row["said"]), None
+    except Exception as error:  # Ray wraps what its workers raise in errors of its own
+        raise own_error(error) or lost(address, "", error) from None
+
+
+def _actors(ray: Any, studies: int) -> tuple[int, dict[str, float]]:
+    """How many actors, and what each has: a GPU each, else as many processors as fit a node."""
+    batches = -(-studies // BATCH)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if gpus := int(sum(node.get("GPU", 0) for node in nodes)):
+        return min(gpus, batches), {"num_gpus": 1}
+    processors = [int(node.get("CPU", 0)) for node in nodes]
+    each = min([PROCESSORS, *(n for n in processors if n)])
+    return min(sum(n // each for n in processors), batches), {"num_cpus": each}
+
+
+class _Actor:
+    """A reader of its own; batches of files to what is said of them."""
+
+    def __init__(self, how: Reading, here: str) -> None:
+        os.chdir(here)  # Ray's own is a folder of its session
+        self.how, self.reader = how, how.open()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        with ThreadPoolExecutor(PROCESSORS) as pool:
+            loaded = list(pool.map(load_or_error, map(pickle.loads, batch["files"])))
+        studies = [study for study in loaded if isinstance(study, Study)]
+        reports = iter(self.how.read(self.reader, studies))
+        said = [next(reports) if isinstance(study, Study) else study for study in loaded]
+        return {"number": batch["number"], "said": [pickle.dumps(one) for one in said]}
+
+
+@contextlib.contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Ray Data without its bars and plans: they would stand between the reports."""
+    context = ray.data.DataContext.get_current()
+    before = context.enable_progress_bars
+    context.enable_progress_bars = False
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = before
+        logger.setLevel(level)
