@@ -6,22 +6,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from hilum.codes import Code, HilumError
+from hilum.codes import HilumError
+from hilum.training.cluster import _gpus
 from hilum.training.recipe import save
 from hilum.training.sft import read_run, train
 from tests.training.conftest import MakeRecipe
 from tests.training.test_sft import losses
 
-ray: Any = pytest.importorskip("ray", reason="pip install 'hilum[ray]' to test the cluster")
-
 
 @pytest.mark.slow
 def test_two_workers_learn_what_one_process_does(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     """From a folder of the user's, with paths that start there."""
+    pytest.importorskip("ray", reason="pip install 'hilum[ray]' to test the cluster")
     given = {
         "evaluation": {"every": 3, "rows": 4, "reports": 2, "max_new_tokens": 4},
         "schedule__micro_batch": 1,
@@ -47,57 +48,17 @@ def test_two_workers_learn_what_one_process_does(make_recipe: MakeRecipe, tmp_pa
     assert abs(a["eval_loss"] - b["eval_loss"]) < 1e-4
 
 
-class Cluster:
-    """A cluster of so many CPUs, that no process is started for."""
-
-    def __init__(self, cpus: float, error: Exception | None = None) -> None:
-        self.cpus, self.error = cpus, error
-
-    def is_initialized(self) -> bool:
-        return False
-
-    def init(self, *_: Any, **__: Any) -> None:
-        if self.error:
-            raise self.error
-
-    def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": self.cpus} if self.cpus else {}
-
-
-@pytest.mark.parametrize("error", [ConnectionError(), ValueError("no address"), RuntimeError()])
-def test_no_cluster_is_named_with_the_way_to_start_one(error: Exception) -> None:
-    from hilum.training.cluster import _joined
-
-    with pytest.raises(HilumError, match="ray start --head") as failed:
-        _joined(Cluster(4, error), "auto", 2)
-    assert failed.value.code is Code.REMOTE_UNREACHABLE
-    assert "\n" not in str(failed.value)
-
-
 @pytest.mark.parametrize(("cpus", "workers"), [(1, 2), (0, 1), (4, 5)])
 def test_a_cluster_that_is_too_small_is_not_waited_for(cpus: int, workers: int) -> None:
-    from hilum.training.cluster import _joined
-
     with pytest.raises(HilumError, match=r"--processes.*option_invalid"):
-        _joined(Cluster(cpus), "local", workers)
+        _gpus(cluster(CPU=cpus), workers)
 
 
-def test_a_cluster_that_is_large_enough_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hilum.training.cluster import _joined
-
-    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
-    assert _joined(Cluster(4), "local", 4) is False
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+@pytest.mark.parametrize(("there", "gpus"), [({"CPU": 4}, False), ({"CPU": 4, "GPU": 4}, True)])
+def test_a_cluster_that_is_large_enough_is_taken(there: dict[str, float], gpus: bool) -> None:
+    assert _gpus(cluster(**there), 4) is gpus
 
 
-def test_our_own_error_is_found_inside_rays() -> None:
-    from hilum.training.cluster import _cause, _hilum_error
-
-    own = HilumError(Code.RECIPE_INVALID, "r", "why")
-    outer = RuntimeError("many lines")
-    outer.worker_failures = {0: ValueError("x"), 1: own}  # type: ignore[attr-defined]
-    assert _hilum_error(outer) is own
-    lost = RuntimeError("a traceback\nof many lines")
-    lost.__cause__ = OSError("/home/somebody")
-    assert _hilum_error(lost) is None
-    assert _cause(lost) == "RuntimeError, OSError"
+def cluster(**there: float) -> Any:
+    """A cluster that no process is started for."""
+    return SimpleNamespace(cluster_resources=lambda: {k: v for k, v in there.items() if v})

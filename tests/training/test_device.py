@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from typing import Any
 
 import pytest
@@ -60,14 +60,7 @@ def test_quantisation_in_transformers_words() -> None:
 
 
 def test_without_bitsandbytes_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = builtins.__import__
-
-    def without(name: str, *given: Any, **named: Any) -> Any:
-        if name == "bitsandbytes":
-            raise ImportError(name)
-        return plain(name, *given, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(HilumError, match=r"hilum\[bits\].*extra_missing"):
         quantisation_config(quantised(method="nf4"), Choice("bf16", ""), [])
 

@@ -113,9 +113,16 @@ class _Actor:
 
     def __init__(self, how: Reading, here: str) -> None:
         os.chdir(here)  # Ray's own is a folder of its session
-        self.how, self.reader = how, how.open()
+        self.how = how
+        self.reader: Reader | HilumError
+        try:
+            self.reader = how.open()
+        except HilumError as error:  # Ray would tell of an actor that died, and not of what
+            self.reader = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(self.reader, HilumError):
+            raise self.reader
         with ThreadPoolExecutor(PROCESSORS) as pool:
             loaded = list(pool.map(load_or_error, map(pickle.loads, batch["files"])))
         studies = [study for study in loaded if isinstance(study, Study)]
