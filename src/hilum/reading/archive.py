@@ -92,7 +92,10 @@ def read_on_cluster(
                 **each,
             )
             for row in done.iter_rows():
-                yield files[row["number"]], pickle.loads(row["said"]), None
+                said = pickle.loads(row["said"])
+                if row["refused"]:
+                    raise said
+                yield files[row["number"]], said, None
     except Exception as error:  # Ray wraps what its workers raise in errors of its own
         raise own_error(error) or lost(address, "", error) from None
 
@@ -109,7 +112,10 @@ def _actors(ray: Any, studies: int) -> tuple[int, dict[str, float]]:
 
 
 class _Actor:
-    """A reader of its own; batches of files to what is said of them."""
+    """A reader of its own; batches of files to what is said of them.
+
+    Ray hides what an actor raises: that the reader cannot be opened, or refuses, is an answer.
+    """
 
     def __init__(self, how: Reading, here: str) -> None:
         os.chdir(here)  # Ray's own is a folder of its session
@@ -117,18 +123,26 @@ class _Actor:
         self.reader: Reader | HilumError
         try:
             self.reader = how.open()
-        except HilumError as error:  # Ray would tell of an actor that died, and not of what
+        except HilumError as error:
             self.reader = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        said: list[Report | HilumError]
+        refused = False
+        try:
+            said = self._read([pickle.loads(files) for files in batch["files"]])
+        except HilumError as error:
+            said, refused = [error] * len(batch["files"]), True
+        answers = [pickle.dumps(one) for one in said]
+        return {"number": batch["number"], "said": answers, "refused": [refused] * len(said)}
+
+    def _read(self, files: list[StudyFiles]) -> list[Report | HilumError]:
         if isinstance(self.reader, HilumError):
             raise self.reader
         with ThreadPoolExecutor(PROCESSORS) as pool:
-            loaded = list(pool.map(load_or_error, map(pickle.loads, batch["files"])))
-        studies = [study for study in loaded if isinstance(study, Study)]
-        reports = iter(self.how.read(self.reader, studies))
-        said = [next(reports) if isinstance(study, Study) else study for study in loaded]
-        return {"number": batch["number"], "said": [pickle.dumps(one) for one in said]}
+            loaded = list(pool.map(load_or_error, files))
+        reports = iter(self.how.read(self.reader, [s for s in loaded if isinstance(s, Study)]))
+        return [next(reports) if isinstance(s, Study) else s for s in loaded]
 
 
 @contextlib.contextmanager
