@@ -34,6 +34,16 @@ def test_no_cluster_is_named_with_the_way_to_start_one(
     assert "\n" not in str(failed.value)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "[::1]:9", "here:port"])
+def test_an_address_where_nobody_listens_is_not_waited_for(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", answering(AssertionError("Ray would wait")))
+    with pytest.raises(HilumError) as failed:
+        join(address)
+    assert failed.value.code is Code.REMOTE_UNREACHABLE
+
+
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(HilumError, match=r"hilum\[ray\].*extra_missing"):

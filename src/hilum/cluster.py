@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from typing import Any
 
 from hilum.codes import Code, HilumError
+
+KNOCK = 5.0  # seconds
 
 
 def join(address: str) -> Any:
@@ -22,11 +25,23 @@ def join(address: str) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
     try:
         if not ray.is_initialized():
+            _knock(address)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         hint = f"{type(error).__name__}; start one with: ray start --head, or take --ray local"
         raise HilumError(Code.REMOTE_UNREACHABLE, f"Ray at {address}", hint) from None
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raises ``ConnectionError`` where nobody listens: Ray itself would try for ten minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return  # auto or local
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
+    except OSError as error:
+        raise ConnectionError from error
 
 
 def own_error(error: BaseException) -> HilumError | None:
