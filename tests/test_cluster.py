@@ -34,7 +34,9 @@ def test_no_cluster_is_named_with_the_way_to_start_one(
     assert "\n" not in str(failed.value)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "[::1]:9", "here:port"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9", "ray://127.0.0.1:9", "[::1]:9", "here:port", "127.0.0.1:99999"]
+)
 def test_an_address_where_nobody_listens_is_not_waited_for(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,7 +40,7 @@ def _knock(address: str) -> None:
         return  # auto or local
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # no such port
         raise ConnectionError from error
 
 

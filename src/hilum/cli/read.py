@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from hilum.reading.archive import Reading, Result
     from hilum.study import Study
 
-# Films held at once: decoded by threads while the reader works on the batch before.
-BATCH = 32
-
 
 class Precision(StrEnum):
     """Of the weights; auto takes what the machine has units for, and says what."""
@@ -92,7 +89,7 @@ def read(
 
     children.start()  # it gets ready while the rest is imported
     from hilum.cli.show import Printer
-    from hilum.reading.archive import Reading, read_on_cluster
+    from hilum.reading.archive import BATCH, Reading, read_on_cluster
     from hilum.reading.journal import Journal, key_of
 
     if ray and (overlay or explain_pixels):
@@ -165,6 +162,7 @@ def _batches(
     The first batch is on its way when this returns.
     """
     from hilum.imaging import load_or_error
+    from hilum.reading.archive import BATCH
 
     groups = [studies[i : i + BATCH] for i in range(0, len(studies), BATCH)]
     first = [pool.submit(load_or_error, files) for files in groups[0]] if groups else []

@@ -42,7 +42,7 @@ def load_model(folder: Path, dtype: Any = "auto", trust_remote_code: bool = Fals
     given: dict[str, Any] = {}
     packed = quantised(folder)
     if packed == COMPRESSED:
-        need("compressed_tensors")
+        _need("compressed_tensors")
         from transformers import CompressedTensorsConfig
 
         given["quantization_config"] = CompressedTensorsConfig(dequantize=True)
@@ -126,10 +126,10 @@ def quantised(folder: Path) -> str:
 def need_bitsandbytes() -> None:
     """Raises ``extra_missing`` where it is not installed; it says nothing more than errors."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    need("bitsandbytes")
+    _need("bitsandbytes")
 
 
-def need(package: str) -> None:
+def _need(package: str) -> None:
     """Raises ``extra_missing`` where a package of the extra bits is not installed."""
     try:
         importlib.import_module(package)

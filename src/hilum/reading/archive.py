@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hilum.engines.local.place import Precision
     from hilum.reading.reader import Reader
 
-# Studies that an actor takes at once: its engine reads them in one batch.
+# Studies that are loaded, and read by an engine, at once.
 BATCH = 32
 # Processors of an actor where there are no GPUs, or all that the smallest node has.
 PROCESSORS = 4
@@ -72,9 +72,9 @@ def read_on_cluster(
 
     ``address``: "auto", "local", host:port or ray://host:port. Every node needs Hilum of this
     version, and films, reader and calibration at the same paths; relative ones start where this
-    process runs. An actor or a node that is lost
-    costs its batches in flight, which are read again elsewhere. Raises ``extra_missing``,
-    ``remote_unreachable``, what opening the reader raises, else ``worker_lost``.
+    process runs. An actor or a node that is lost costs its batches in flight, which are read again
+    elsewhere. Raises ``extra_missing``, ``remote_unreachable``, what opening the reader raises,
+    else ``worker_lost``.
     """
     if not files:
         return
