@@ -83,6 +83,7 @@ def make_tiny(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(encoder_stage, "FilmEncoderConfig", small)
     patch.setattr(encoder_stage, "CROWDED", 2)
     patch.setattr(encoder_stage, "SINGLE", 1)
+    patch.setattr(encoder_stage, "BATCHES", 2)
     patch.setattr(decoder_stage, "FILMS", 5)
     for stage in (encoder_stage, decoder_stage):
         patch.setattr(stage, "PRINT_EVERY", 1)

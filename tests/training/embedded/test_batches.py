@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -255,21 +256,21 @@ def test_films_are_not_changed_on_disk(crowded: Shards, single: Shards) -> None:
 # -- streams ----------------------------------------------------------------------------------
 
 
-def test_step_k_of_a_seed_is_always_the_same_batch(crowded: Shards, single: Shards) -> None:
-    endless = stream(crowded, single, 1, 2, SIZE, 9, 0)
+def test_number_k_of_a_seed_is_always_the_same_batch(crowded: Shards, single: Shards) -> None:
+    endless = stream(crowded, single, 1, 2, SIZE, 9, count(0))
     first = [next(endless) for _ in range(4)]
     for k in (0, 1, 3):
-        assert same(next(stream(crowded, single, 1, 2, SIZE, 9, k)), first[k])
+        assert same(next(stream(crowded, single, 1, 2, SIZE, 9, count(k))), first[k])
     assert not same(first[0], first[1])
-    assert not same(next(stream(crowded, single, 1, 2, SIZE, 10, 0)), first[0])
+    assert not same(next(stream(crowded, single, 1, 2, SIZE, 10, count(0))), first[0])
 
 
 def test_threads_of_opencv_do_not_matter(crowded: Shards, single: Shards) -> None:
     before = cv2.getNumThreads()
-    first = next(stream(crowded, single, 1, 2, SIZE, 9, 0))
+    first = next(stream(crowded, single, 1, 2, SIZE, 9, count(0)))
     cv2.setNumThreads(1 if before != 1 else 2)
     try:
-        assert same(next(stream(crowded, single, 1, 2, SIZE, 9, 0)), first)
+        assert same(next(stream(crowded, single, 1, 2, SIZE, 9, count(0))), first)
     finally:
         cv2.setNumThreads(before)
 
@@ -287,7 +288,7 @@ def test_a_stream_that_fails_raises_and_does_not_hang(
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(batches, "make_batch", fail)
-    made = stream(crowded, single, 3, 0, SIZE, 9, 0)
+    made = stream(crowded, single, 3, 0, SIZE, 9, count(0))
     next(made)
     next(made)
     with pytest.raises(OSError, match="disk is gone"):

@@ -42,7 +42,7 @@ def train(
             raise StopHereError
 
     folder.mkdir(exist_ok=True)
-    return train_encoder(folder, films, steps, seed, SIZE, lambda _: None, progress)
+    return train_encoder(folder, films, steps, seed, SIZE, 1, lambda _: None, progress)
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -135,7 +135,8 @@ with pytest.MonkeyPatch.context() as patch:
     conftest.make_tiny(patch)
     patch.setattr(encoder_stage, "SAVE_EVERY", 1)
     folder, films = map(Path, sys.argv[1:3])
-    encoder_stage.train_encoder(folder, films, 200, 3, 64, print, lambda k: print(k, flush=True))
+    progress = lambda k: print(k, flush=True)
+    encoder_stage.train_encoder(folder, films, 200, 3, 64, 1, print, progress)
 """
 
 

@@ -257,14 +257,17 @@ class FilmEncoder(PreTrainedModel):
     def pieces(self, films: Tensor, out: FilmEncoderOutput) -> Tensor:
         """The films (B, 1, S, S) around each fracture's place, (B, G, 1, PIECE, PIECE)."""
         size, half = films.shape[-1], PIECE // 2
-        cells, width = out.cells[:, self.fractures], out.heatmaps.shape[-1]
-        x = (cells % width) * 8 + 4
-        y = (cells // width) * 8 + 4
+        x, y = self.places(out).unbind(-1)
         reach = torch.arange(-half, half, device=films.device)
         rows = (y[..., None] + reach).clamp(0, size - 1)
         columns = (x[..., None] + reach).clamp(0, size - 1)
         film = torch.arange(len(films), device=films.device)[:, None, None, None]
         return films[film, 0, rows[..., :, None], columns[..., None, :]].unsqueeze(2)
+
+    def places(self, out: FilmEncoderOutput) -> Tensor:
+        """Where fractures may be, (B, G, 2): x, y in pixels of the input."""
+        cells, width = out.cells[:, self.fractures], out.heatmaps.shape[-1]
+        return torch.stack([cells % width, cells // width], -1) * 8 + 4
 
     def look_again(self, pieces: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, G, F) and logits (B, G) of places, from the heatmap's logits (B, G)."""

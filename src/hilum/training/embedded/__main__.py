@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 # Far from any seed a person would type, so that no film of a demo or a test was trained on.
 FIRST_SEED = 10**9
-SHARDS = {"crowded": 100, "single": 40, "standard": 77, "held_out": 6}
+SHARDS = {"crowded": 100, "single": 40, "standard": 177, "held_out": 6}
 ROUNDS = 1  # how often each standard film is encoded for the decoder; past the first, augmented
 
 
@@ -23,9 +23,9 @@ def main(
     out: Annotated[
         Path, typer.Option(help="folder of the run: films, checkpoints, logs, reader")
     ] = Path("runs/embedded"),
-    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 24_000,
+    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 9_000,
     glimpse_steps: Annotated[int, typer.Option(help="steps of the second look")] = 6_000,
-    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 5_600,
+    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 6_000,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,
     seed: Annotated[int, typer.Option(help="seed of the weights and of the films' order")] = 0,
     scale: Annotated[float, typer.Option(help="share of the films to simulate, for a trial")] = 1.0,
@@ -41,7 +41,7 @@ def main(
     from hilum.training.embedded.decoder_stage import encode, train_decoder
     from hilum.training.embedded.encoder_stage import train_encoder
     from hilum.training.embedded.export import export
-    from hilum.training.embedded.glimpse_stage import train_glimpse
+    from hilum.training.embedded.glimpse_stage import mistakes, train_glimpse
     from hilum.training.embedded.shards import Shards, simulate_shards
     from hilum.training.embedded.words import make_tokenizer
 
@@ -62,18 +62,30 @@ def main(
         simulate_shards(films, shards, FIRST_SEED, size, threads, lambda: bar.advance(task))
         task = bar.add_task("encoder (steps)", total=encoder_steps)
         encoder = train_encoder(
-            out, films, encoder_steps, seed, size, say, lambda k: bar.update(task, completed=k)
+            out,
+            films,
+            encoder_steps,
+            seed,
+            size,
+            threads,
+            say,
+            lambda k: bar.update(task, completed=k),
         )
         standard = Shards(films, "standard")
         task = bar.add_task("encode (films)", total=ROUNDS * len(standard))
         encodings = encode(encoder, standard, ROUNDS, seed, lambda: bar.advance(task))
         held_out = Shards(films, "held_out")
         unseen = encode(encoder, held_out, 1, seed, lambda: None)
+        single = Shards(films, "single")
+        task = bar.add_task("look for mistakes (films)", total=len(single))
+        mistaken = mistakes(encoder, single, lambda: bar.advance(task))
         task = bar.add_task("second look (steps)", total=glimpse_steps)
         train_glimpse(
             out,
             encoder,
             Shards(films, "crowded"),
+            single,
+            mistaken,
             encodings.places(),
             unseen.places(),
             glimpse_steps,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -171,30 +171,28 @@ def stream(
     n_single: int,
     size: int,
     seed: int,
-    step: int,
+    numbers: Iterable[int],
 ) -> Iterator[Batch]:
-    """Batches without end, made by a thread; step k of a seed is always the same batch."""
+    """Batches of these numbers, made by a thread; number k of a seed is always the same batch."""
     return ahead(
         lambda k: make_batch(
             crowded, single, n_crowded, n_single, size, np.random.default_rng([seed, k])
         ),
-        step,
+        numbers,
     )
 
 
-def ahead(make: Callable[[int], T], step: int) -> Iterator[T]:
-    """``make(step)``, ``make(step + 1)`` and so on without end, made by a thread beside."""
+def ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Iterator[T]:
+    """``make(k)`` of an endless row of numbers, made by a thread beside."""
     ready: queue.Queue[T | BaseException] = queue.Queue(4)
 
     def feed() -> None:
         # films are made beside the training; more threads here would keep its own waiting
         cv2.setNumThreads(1)
         torch.set_num_threads(1)  # of this thread alone
-        k = step
         try:
-            while True:
+            for k in numbers:
                 ready.put(make(k))
-                k += 1
         except BaseException as error:  # or the training would wait for ever
             ready.put(error)
 

@@ -20,11 +20,13 @@ from hilum.training.embedded import checkpoint
 from hilum.training.embedded.batches import moved, stream, whole
 from hilum.training.embedded.losses import encoder_losses
 from hilum.training.embedded.shards import Shards
+from hilum.training.embedded.team import Team, together
 from hilum.training.embedded.words import NEAR
 
-CROWDED, SINGLE = 6, 2  # films a step
+CROWDED, SINGLE = 6, 2  # films a batch
+BATCHES = 4  # a step
 RATE = 1.5e-3
-SAVE_EVERY, CHECK_EVERY, PRINT_EVERY = 200, 1000, 50
+SAVE_EVERY, CHECK_EVERY, PRINT_EVERY = 100, 500, 50
 
 
 def rate(step: int, steps: int, top: float) -> float:
@@ -39,37 +41,69 @@ def train_encoder(
     steps: int,
     seed: int,
     image_size: int,
+    processes: int,
     say: Callable[[str], None],
     progress: Callable[[int], None],
 ) -> FilmEncoder:
-    """Train, or go on training, the encoder to ``steps`` steps."""
+    """Train, or go on training, the encoder to ``steps`` steps, ``processes`` side by side.
+
+    However many there are, a step learns from the same films.
+    """
+    given = (folder, films, steps, seed, image_size)
+    with together(min(processes, BATCHES), _follow, *given) as team:
+        model = _train(team, *given, say, progress)
+    settle_norms(model, Shards(films, "single"))
+    return model.eval()
+
+
+def _follow(team: Team, folder: Path, films: Path, steps: int, seed: int, image_size: int) -> None:
+    _train(team, folder, films, steps, seed, image_size, lambda line: None, lambda step: None)
+
+
+def _train(
+    team: Team,
+    folder: Path,
+    films: Path,
+    steps: int,
+    seed: int,
+    image_size: int,
+    say: Callable[[str], None],
+    progress: Callable[[int], None],
+) -> FilmEncoder:
+    """One member's part; only the first writes and checks."""
     torch.manual_seed(seed)
     model = FilmEncoder(FilmEncoderConfig(image_size=image_size))
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
     optimizer = checkpoint.optimizer_of(model)
     path = folder / "encoder.safetensors"
     step = checkpoint.resume(path, model, optimizer)
-    log = checkpoint.Log(folder / "encoder.jsonl", step, say)
+    log = checkpoint.Log(folder / "encoder.jsonl", step, say) if team.rank == 0 else None
     single, held_out = Shards(films, "single"), Shards(films, "held_out")
     crowded = Shards(films, "crowded")
-    batches = stream(crowded, single, CROWDED, SINGLE, image_size, seed, step)
+    numbers = team.numbers(step, BATCHES)
+    batches = stream(crowded, single, CROWDED, SINGLE, image_size, seed, numbers)
+    mine = len(range(team.rank, BATCHES, team.size))
     begun = time.monotonic()
     means: dict[str, float] = {}
     model.train()
     while step < steps:
         for group in optimizer.param_groups:
             group["lr"] = rate(step, steps, RATE)
-        batch = next(batches)
-        with torch.autocast("cpu", torch.bfloat16):
-            losses = encoder_losses(model, model(batch.films, second_look=False), batch)
         optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
+        for _ in range(mine):
+            batch = next(batches)
+            with torch.autocast("cpu", torch.bfloat16):
+                losses = encoder_losses(model, model(batch.films, second_look=False), batch)
+            (torch.stack(list(losses.values())).sum() / BATCHES).backward()
+            for name, value in losses.items():
+                means[name] = 0.95 * means.get(name, value.item()) + 0.05 * value.item()
+        team.share(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         step += 1
+        if log is None:
+            continue
         progress(step)
-        for name, value in losses.items():
-            means[name] = 0.95 * means.get(name, value.item()) + 0.05 * value.item()
         if step % PRINT_EVERY == 0:
             row: dict[str, Any] = {"step": step, "seconds": time.monotonic() - begun, **means}
             if step % CHECK_EVERY == 0:
@@ -77,8 +111,7 @@ def train_encoder(
             log.write(row)
         if step % SAVE_EVERY == 0 or step == steps:
             checkpoint.save(path, model, optimizer, step)
-    settle_norms(model, single)
-    return model.eval()
+    return model
 
 
 @torch.no_grad()
