@@ -245,14 +245,14 @@ def test_flags_stand_above_the_findings_and_findings_above_the_draft(words: Word
 @pytest.mark.parametrize(
     ("p", "text"),
     [
-        (0.0, "0.00"),
+        (0.0, "<0.01"),
         (1e-9, "<0.01"),
         (0.0049, "<0.01"),
         (0.005, "0.01"),
         (0.5, "0.50"),
         (0.994, "0.99"),
         (0.9951, ">0.99"),
-        (1.0, "1.00"),
+        (1.0, ">0.99"),
     ],
 )
 def test_a_probability_is_never_rounded_to_certainty(p: float, text: str) -> None:

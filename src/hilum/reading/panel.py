@@ -58,10 +58,10 @@ def term(name: FindingName, language: Language) -> str:
 
 
 def chance(probability: float) -> str:
-    """Two decimals, and never a certain 0.00 or 1.00."""
-    if 0 < probability < 0.005:
+    """Two decimals, and never a certain 0.00 or 1.00: a report's 1.0 is rounded too."""
+    if probability < 0.005:
         return "<0.01"
-    if 0.995 <= probability < 1:
+    if probability >= 0.995:
         return ">0.99"
     return f"{probability:.2f}"
 
