@@ -107,3 +107,51 @@ def test_a_member_that_fails_ends_all(fails: str, films: Path, tmp_path: Path) -
     assert done.returncode == 1
     assert "this member has failed" in done.stderr
     assert time.monotonic() - begun < 100
+
+
+UNEVEN = """
+import torch
+from hilum.training.embedded.team import Team, together
+
+def step(team):
+    torch.manual_seed(0)
+    model = torch.nn.ModuleList([torch.nn.Linear(2, 1) for _ in range(3)])
+    x = torch.full((1, 2), 1.0 + team.rank)
+    loss = model[0](x).sum()
+    if team.rank == 1:  # what the first had nothing to learn of
+        loss = loss + model[1](x).sum()
+    loss.backward()
+    team.share(model)
+    return [None if p.grad is None else p.grad.flatten().tolist() for p in model.parameters()]
+
+if __name__ == "__main__":
+    with together(2, step) as team:
+        print(step(team))
+"""
+
+
+def test_what_only_one_has_learnt_of_is_shared(tmp_path: Path) -> None:
+    script = tmp_path / "uneven with a space.py"
+    script.write_text(UNEVEN)
+    (tmp_path / "a #place").mkdir()
+    paths = {
+        "PYTHONPATH": str(Path(hilum.__file__).parents[1]),
+        "TMPDIR": str(tmp_path / "a #place"),
+    }
+    done = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | paths,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    # the third has no gradient anywhere, so that no weight decays that nothing has learnt of
+    assert json.loads(done.stdout.replace("None", "null")) == [
+        [3.0, 3.0],
+        [2.0],
+        [2.0, 2.0],
+        [1.0],
+        None,
+        None,
+    ]

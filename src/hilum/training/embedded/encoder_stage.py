@@ -50,14 +50,10 @@ def train_encoder(
     However many there are, a step learns from the same films.
     """
     given = (folder, films, steps, seed, image_size)
-    with together(min(processes, BATCHES), _follow, *given) as team:
+    with together(min(processes, BATCHES), _train, *given) as team:
         model = _train(team, *given, say, progress)
     settle_norms(model, Shards(films, "single"))
     return model.eval()
-
-
-def _follow(team: Team, folder: Path, films: Path, steps: int, seed: int, image_size: int) -> None:
-    _train(team, folder, films, steps, seed, image_size, lambda line: None, lambda step: None)
 
 
 def _train(
@@ -67,8 +63,8 @@ def _train(
     steps: int,
     seed: int,
     image_size: int,
-    say: Callable[[str], None],
-    progress: Callable[[int], None],
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int], None] = lambda step: None,
 ) -> FilmEncoder:
     """One member's part; only the first writes and checks."""
     torch.manual_seed(seed)
@@ -82,7 +78,6 @@ def _train(
     crowded = Shards(films, "crowded")
     numbers = team.numbers(step, BATCHES)
     batches = stream(crowded, single, CROWDED, SINGLE, image_size, seed, numbers)
-    mine = len(range(team.rank, BATCHES, team.size))
     begun = time.monotonic()
     means: dict[str, float] = {}
     model.train()
@@ -90,7 +85,7 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = rate(step, steps, RATE)
         optimizer.zero_grad()
-        for _ in range(mine):
+        for _ in team.part(BATCHES):
             batch = next(batches)
             with torch.autocast("cpu", torch.bfloat16):
                 losses = encoder_losses(model, model(batch.films, second_look=False), batch)

@@ -40,7 +40,7 @@ CLEAR = 14 / 400  # share of the film's width: whole bone lies at least this far
 # how far (pixels of the encoder's input) a piece may lie from its place: the encoder knows a true
 # one to a cell or so, and a mistaken one is where it is
 ANYWHERE, HERE = 6.0, 3.0
-FUSED_DECAY = 1e-4
+FUSED_DECAY = 1e-4  # keeps the weights finite where few places tell all apart
 
 
 class Places(NamedTuple):
@@ -66,8 +66,8 @@ def train_glimpse(
 ) -> None:
     """Train, or go on training, the encoder's second look to ``steps`` steps.
 
-    ``mistaken``: of each single film where :func:`mistakes` found any, its number and their places.
-    ``found``, ``unseen``: places on films to weigh it by, and on films to check with.
+    ``mistaken``: of each single film what :func:`mistakes` found. ``found``, ``unseen``: places on
+    films to weigh it by, and on films to check with.
     """
     torch.manual_seed(seed)
     glimpse: Any = encoder.glimpse
@@ -126,7 +126,7 @@ def mistakes(
         for k, turn, places in zip(numbers, turns, encoder.places(out).numpy(), strict=True):
             found = (places - turn[:, 2]) / (turn[0, 0], turn[1, 1])
             film, _, entry = films[k]
-            result.append(found[_apart(found, entry) > CLEAR * len(film)])
+            result.append(found[_apart(found, entry) > CLEAR * len(film)].astype(np.float32))
             progress()
     return result
 
@@ -157,8 +157,8 @@ def cut_pieces(
     pieces: list[NDArray[np.uint8]] = []
     broken: list[bool] = []
 
-    def cut(film: NDArray[np.uint8], points: Any, count: int, is_broken: bool, near: float) -> None:
-        for x, y in points[rng.integers(len(points), size=count)] if len(points) else ():
+    def cut(film: NDArray[np.uint8], points: Any, many: int, is_broken: bool, near: float) -> None:
+        for x, y in points[rng.integers(len(points), size=many)] if len(points) else ():
             pieces.append(_piece(film, x, y, size, near, rng))
             broken.append(is_broken)
 

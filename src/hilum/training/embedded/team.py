@@ -1,12 +1,13 @@
-"""Processes that train one model: on a few cores faster than as many threads of one process.
+"""Processes that train one model side by side.
 
-Every member runs the same loop on batches of its own, and the gradients are averaged before each
+Every member runs the same loop on batches of its own, and the gradients are added up before each
 step, so all hold the same weights. The first member is the process that was asked to train.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,28 +30,36 @@ class Team:
     rank: int = 0
     size: int = 1
 
+    def part(self, batches: int) -> range:
+        """Which of a step's batches are this member's."""
+        return range(self.rank, batches, self.size)
+
     def numbers(self, step: int, batches: int) -> Iterator[int]:
         """This member's batches of ``batches`` a step, from ``step`` on, without end.
 
         A step's batches are the same, however many share them.
         """
-        return (
-            step * batches + k for step in count(step) for k in range(self.rank, batches, self.size)
-        )
+        return (step * batches + k for step in count(step) for k in self.part(batches))
 
     def share(self, model: torch.nn.Module) -> None:
-        """Add up the gradients of all members, in all of them."""
+        """Add up the gradients of all members, in all of them.
+
+        A parameter without one here, for want of such a finding in a batch, may have one elsewhere.
+        """
         if self.size == 1:
             return
-        grads = [p.grad for p in model.parameters() if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in grads])
+        given = list(model.parameters())
+        has = torch.tensor([float(p.grad is not None) for p in given])
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in given]
+        flat = torch.cat([has, *(g.flatten() for g in grads)])
         distributed.all_reduce(flat)
-        for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-            grad.copy_(part.view_as(grad))
+        has, *parts = flat.split([len(given), *(p.numel() for p in given)])
+        for p, part, somewhere in zip(given, parts, has, strict=True):
+            p.grad = part.view_as(p).clone() if somewhere else None
 
 
 @contextmanager
-def together(size: int, follow: Callable[..., None], *args: Any) -> Iterator[Team]:
+def together(size: int, follow: Callable[..., object], *args: Any) -> Iterator[Team]:
     """A team of ``size``: ``follow(team, *args)`` in all processes but this, its first.
 
     This process's threads are shared out. A member that fails ends the others: their next step
@@ -85,17 +93,18 @@ def together(size: int, follow: Callable[..., None], *args: Any) -> Iterator[Tea
 
 
 def _member(
-    folder: str, threads: int, team: Team, follow: Callable[..., None], args: tuple[Any, ...]
+    folder: str, threads: int, team: Team, follow: Callable[..., object], args: tuple[Any, ...]
 ) -> None:
     follow(_join(folder, threads, team), *args)
 
 
 def _join(folder: str, threads: int, team: Team) -> Team:
     """Meet at a file, and talk on the loopback device: nobody listens on the network."""
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     torch.set_num_threads(max(1, threads))
-    place = (Path(folder) / "team").as_uri()
+    # documented, though not in the module's list of exports; a file:// address ends at a "#"
+    place = distributed.FileStore(f"{folder}/team", team.size)  # type: ignore[attr-defined]
     distributed.init_process_group(
-        "gloo", place, timeout=PATIENCE, rank=team.rank, world_size=team.size
+        "gloo", store=place, timeout=PATIENCE, rank=team.rank, world_size=team.size
     )
     return team
