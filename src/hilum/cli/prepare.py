@@ -136,6 +136,7 @@ def prepare(
     Example: hilum prepare reports.csv mydata --images films --columns report=检查所见
     """
     from hilum import data
+    from hilum.processes import processors
     from hilum.reading.gate import judge
 
     given = data.Given(
@@ -166,7 +167,7 @@ def prepare(
         task=data.Fractures(negatives.value, balance) if task is Task.FRACTURE else None,
         command=_command(source, opened.layout),
     )
-    card = _run(opened, out, settings, workers or _cores(), ray, dry_run)
+    card = _run(opened, out, settings, workers or processors(), ray, dry_run)
     _print(card, out, as_json=json, dry=dry_run)
     return 0 if card["facts"]["rows"] else NOTHING
 
@@ -206,12 +207,6 @@ def _command(source: Path, layout: str) -> str:
     kept = [word if word.startswith("-") else Path(word).name or word for word in words]
     kept += [] if "--layout" in words else ["--layout", layout]
     return shlex.join(["hilum", *kept])
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _print(card: dict[str, Any], out: Path, *, as_json: bool, dry: bool) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from multiprocessing import get_context
 from typing import Protocol
 
 from hilum.cluster import join, lost
 from hilum.codes import Code, HilumError
 from hilum.data.pair import Pair
 from hilum.data.work import Refusal, Row, Work, work
+from hilum.processes import end_with_parent
 
 Result = Row | Refusal
 FILMS, PAIRS = 4, 64
@@ -76,7 +74,7 @@ def processes(count: int) -> Spread:
         function: Callable[[list[Pair]], list[Result]], batches: Iterator[list[Pair]]
     ) -> Iterator[list[Result]]:
         context = get_context("spawn")
-        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent)
+        pool = ProcessPoolExecutor(count, mp_context=context, initializer=end_with_parent)
         waiting = deque(pool.submit(function, b) for b in islice(batches, AHEAD * count))
         try:
             while waiting:
@@ -90,18 +88,6 @@ def processes(count: int) -> Spread:
             pool.shutdown(wait=False, cancel_futures=True)
 
     return spread
-
-
-def _end_with_parent() -> None:
-    """End this worker when the process that started it is gone, however it went."""
-
-    def watch() -> None:
-        parent = parent_process()
-        if parent is not None:
-            wait([parent.sentinel])
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def cluster(address: str) -> Spread:

@@ -26,6 +26,7 @@ from hilum.codes import Code, HilumError
 from hilum.imaging import film
 from hilum.imaging.child import OUT_OF_MEMORY, WORKER, Answer, Child, ChildDiedError, Limits
 from hilum.imaging.source import Identity
+from hilum.processes import processors
 from hilum.study import Context, View
 
 _STARTLED = 5  # times in a row, each of one request in some hundreds
@@ -220,8 +221,7 @@ def _shared() -> Pool:
     global _pool
     with _lock:
         if _pool is None:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
-            _pool = Pool(cores)
+            _pool = Pool(processors())
             atexit.register(_pool.close)
         return _pool
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
@@ -20,14 +19,10 @@ from hilum.codes import Code, HilumError
 from hilum.language import write
 from hilum.phantom.dicom import MODEL_NAME, to_dicom
 from hilum.phantom.film import Film, Position, simulate
+from hilum.processes import end_with_parent, processors
 
 Format = Literal["dicom", "png"]
 TRUTH = "truth.jsonl"
-
-
-def workers() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_corpus(
@@ -59,7 +54,7 @@ def make_corpus(
             repeat(lateral),
         )
         rows = []
-        for row in _in_order(processes or max(1, min(workers(), n)), *jobs):
+        for row in _in_order(processes or max(1, min(processors(), n)), *jobs):
             rows.append(json.dumps(row, ensure_ascii=False))
             progress()
         part = folder / f".{TRUTH}.part"
@@ -74,9 +69,15 @@ def _in_order(processes: int, *jobs: Any) -> Iterator[dict[str, Any]]:
         yield from map(_write_one, *jobs)
         return
     with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+        processes, mp_context=get_context("spawn"), initializer=begin_simulating
     ) as pool:
         yield from pool.map(_write_one, *jobs, chunksize=4)
+
+
+def begin_simulating() -> None:
+    """What a process does first that simulates beside others."""
+    cv2.setNumThreads(1)
+    end_with_parent()
 
 
 def _write_one(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.codes import Code, HilumError
+from hilum.processes import processors
 from hilum.service import jobs, journal
 from hilum.service.settings import Settings
 from hilum.service.store import Database
@@ -197,8 +198,7 @@ class Supervisor:
             hand.send(line)
 
     def _share(self) -> int:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
-        return self.settings.threads or max(1, cores // max(1, self.settings.workers))
+        return self.settings.threads or max(1, processors() // max(1, self.settings.workers))
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -37,7 +37,7 @@ def main(
     """Train the embedded reader from phantoms alone; run it again to go on where it stopped."""
     import torch
 
-    from hilum.phantom.corpus import workers
+    from hilum.processes import processors
     from hilum.training.embedded.decoder_stage import encode, train_decoder
     from hilum.training.embedded.encoder_stage import train_encoder
     from hilum.training.embedded.export import export
@@ -45,7 +45,7 @@ def main(
     from hilum.training.embedded.shards import Shards, simulate_shards
     from hilum.training.embedded.words import make_tokenizer
 
-    threads = threads or workers()
+    threads = threads or processors()
     torch.set_num_threads(threads)
     films = films or out / "films"
     out.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,9 +24,10 @@ from hilum.language.template import sentence
 from hilum.models.embedded.attributes import BONES, KINDS, REGIONS, SIDES, ZONES
 from hilum.models.embedded.configuration import CLASSES
 from hilum.phantom.chance import CROWDED, STANDARD
-from hilum.phantom.corpus import workers
+from hilum.phantom.corpus import begin_simulating
 from hilum.phantom.film import Film, simulate
 from hilum.phantom.findings import REGION_BORDERS
+from hilum.processes import processors
 from hilum.report import LANGUAGES
 
 PER_SHARD = 200
@@ -96,7 +96,6 @@ def _side(number: int, size: int) -> int:
 
 
 def _simulate_shard(folder: Path, mix: str, number: int, seed: int, size: int) -> None:
-    cv2.setNumThreads(1)
     name = folder / f"{mix}-{number:03d}"
     films = np.empty((PER_SHARD, size, size), np.uint8)
     entries, lines = [], []
@@ -128,7 +127,11 @@ def simulate_shards(
         for mix, count in shards.items()
         if number < count and not (folder / f"{mix}-{number:03d}.json").exists()
     ]
-    with ProcessPoolExecutor(processes or workers(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        processes or processors(),
+        mp_context=get_context("spawn"),
+        initializer=begin_simulating,
+    ) as pool:
         # the mixes draw from seeds of their own, so no film is in both
         seeds = {mix: seed + k for k, mix in enumerate(MIXES)}
         jobs = [
