@@ -825,7 +825,7 @@ def test_a_journal_of_a_run_killed_again_and_again_has_one_result_a_study(
     slow = STUB + "\nTypist.wait = 0.02\n"
     seen = 0
     for more in (5, 12):
-        process = start("read", folder, "--json", "--journal", journal, code=slow)
+        process = start("read", folder, "--json", "--journal", journal, "--workers", "1", code=slow)
         while process.poll() is None and (
             not journal.exists() or journal.read_bytes().count(b"\n") < seen + more
         ):
@@ -834,7 +834,7 @@ def test_a_journal_of_a_run_killed_again_and_again_has_one_result_a_study(
         process.communicate()
         seen = journal.read_bytes().count(b"\n")
     journal.write_bytes(journal.read_bytes() + b'{"key": "half a li')
-    process = start("read", folder, "--json", "--journal", journal, code=slow)
+    process = start("read", folder, "--json", "--journal", journal, "--workers", "1", code=slow)
     out, _ = process.communicate()
     found = keys(journal)
     assert len(found) == len(set(found)) == 100

@@ -71,6 +71,9 @@ def read(
     ray: Annotated[
         str | None, typer.Option("--ray", help="Read on a Ray cluster: auto, local, or host:port.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes side by side; 0 chooses.")
+    ] = 0,
 ) -> int:
     """Read films and write draft reports with a probability for each finding.
 
@@ -89,12 +92,12 @@ def read(
 
     children.start()  # it gets ready while the rest is imported
     from hilum.cli.show import Printer
-    from hilum.reading.archive import BATCH, Reading, read_on_cluster
+    from hilum.reading.archive import BATCH, Reading
     from hilum.reading.journal import Journal, key_of
 
-    if ray and (overlay or explain_pixels):
-        hint = "films are seen on the cluster alone; leave out --overlay and --explain-pixels"
-        raise HilumError(Code.OPTION_INVALID, "--ray", hint)
+    if (ray or workers > 1) and (overlay or explain_pixels):
+        hint = "films are seen there alone; leave out --overlay and --explain-pixels"
+        raise HilumError(Code.OPTION_INVALID, "--ray" if ray else "--workers", hint)
     how = Reading(reader, precision.value, calibration, site, language.value, allow_outside_domain)
     studies = imaging.scan(paths)
     kept = Journal(journal, how.settings()) if journal is not None else None
@@ -108,7 +111,8 @@ def read(
         explain=explain_pixels,
         total=len(studies),
     )
-    results = read_on_cluster(ray, studies, how) if ray else _read_here(studies, how)
+    shown = overlay or explain_pixels
+    results = _results(studies, how, ray, 1 if shown else workers)
     with printer, closing(results):
         for number, (files, said, study) in enumerate(results, 1):
             if isinstance(said, HilumError):
@@ -120,6 +124,20 @@ def read(
                 if number % BATCH == 0 or number == len(studies):
                     kept.keep()
     return printer.exit_code
+
+
+def _results(
+    studies: list[StudyFiles], how: Reading, ray: str | None, workers: int
+) -> Generator[Result, None, None]:
+    """Every study once, read or failed: on a cluster, by processes, or here."""
+    if ray:
+        from hilum.reading.archive import read_on_cluster
+
+        return read_on_cluster(ray, studies, how)
+    from hilum.reading.workers import read_in_processes, suggested
+
+    workers = workers or suggested(how.reader, len(studies))
+    return read_in_processes(studies, how, workers) if workers > 1 else _read_here(studies, how)
 
 
 def _read_here(studies: list[StudyFiles], how: Reading) -> Generator[Result, None, None]:

@@ -32,15 +32,18 @@ def open_engine(folder: Path, precision: Precision = "auto") -> Engine:
         from hilum.engines.openvino import OpenVinoEngine
 
         return OpenVinoEngine(folder)
-    from hilum.models.safety import read_json
-
-    kind = ""
-    if (folder / "config.json").is_file():
-        kind = str(read_json(folder / "config.json").get("model_type"))
-    if kind in ("", EMBEDDED):
+    if not (folder / "config.json").is_file() or is_embedded(folder):
         from hilum.engines.local import LocalEngine
 
         return LocalEngine(folder)
     from hilum.engines.local.vlm import VlmEngine
 
     return VlmEngine(folder, precision)
+
+
+def is_embedded(folder: Path) -> bool:
+    """Whether a folder's config names the embedded architecture; raises what reading it raises."""
+    from hilum.models.safety import read_json
+
+    config = folder / "config.json"
+    return config.is_file() and read_json(config).get("model_type") == EMBEDDED

@@ -64,6 +64,15 @@ class Reading:
         """One report a study, in order."""
         return reader.read_studies(studies, self.language, self.outside_domain)
 
+    def read_files(
+        self, reader: Reader, files: Sequence[StudyFiles], threads: int
+    ) -> list[Report | HilumError]:
+        """A report or what is wrong, in order; so many threads load the films."""
+        with ThreadPoolExecutor(threads) as pool:
+            loaded = list(pool.map(load_or_error, files))
+        reports = iter(self.read(reader, [s for s in loaded if isinstance(s, Study)]))
+        return [next(reports) if isinstance(s, Study) else s for s in loaded]
+
 
 def read_on_cluster(
     address: str, files: Sequence[StudyFiles], how: Reading
@@ -139,10 +148,7 @@ class _Actor:
     def _read(self, files: list[StudyFiles]) -> list[Report | HilumError]:
         if isinstance(self.reader, HilumError):
             raise self.reader
-        with ThreadPoolExecutor(PROCESSORS) as pool:
-            loaded = list(pool.map(load_or_error, files))
-        reports = iter(self.how.read(self.reader, [s for s in loaded if isinstance(s, Study)]))
-        return [next(reports) if isinstance(s, Study) else s for s in loaded]
+        return self.how.read_files(self.reader, files, PROCESSORS)
 
 
 @contextlib.contextmanager

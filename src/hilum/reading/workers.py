@@ -1,0 +1,103 @@
+"""An archive read by processes of this machine side by side, each with a reader of its own.
+
+A small reader's steps are too short to be shared out among threads: four processes of one thread
+read about twice as many films as one of four (``python -m benchmarks.reading``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from hilum.codes import Code, HilumError
+from hilum.engines.open import is_embedded
+from hilum.imaging import StudyFiles
+from hilum.processes import end_with_parent, processors
+from hilum.reading.archive import BATCH, Reading, Result
+from hilum.report import Report
+
+# An embedded reader's process holds some 0.7 GB, and is ready after as long as 50 films take.
+MOST = 8
+WORTH = 2 * BATCH
+FEWEST = 8  # films a batch
+
+# Of one batch: what is said of each study, or why the reader says nothing.
+Said = list[Report | HilumError] | HilumError
+
+
+def suggested(reader: str, studies: int) -> int:
+    """How many processes read so many studies soonest: one, but for an embedded reader's many."""
+    if studies < WORTH or not (reader == "embedded" or is_embedded(Path(reader))):
+        return 1
+    return min(processors(), -(-studies // BATCH), MOST)
+
+
+def read_in_processes(
+    files: Sequence[StudyFiles], how: Reading, count: int
+) -> Generator[Result, None, None]:
+    """Every study once, read or failed, in order, by ``count`` processes.
+
+    Raises what opening the reader raises, and ``worker_lost`` where a process ends before its
+    work does, as one does that the system kills for want of memory.
+    """
+    size = min(BATCH, max(FEWEST, -(-len(files) // (4 * count))))  # or the last would be waited for
+    batches = [files[k : k + size] for k in range(0, len(files), size)]
+    count = min(count, len(batches))
+    with _begun(how, [batches[k::count] for k in range(count)]) as pipes:
+        for k, batch in enumerate(batches):
+            said = _next(pipes[k % count])
+            if isinstance(said, HilumError):
+                raise said
+            yield from ((study, one, None) for study, one in zip(batch, said, strict=True))
+
+
+@contextmanager
+def _begun(how: Reading, shares: list[list[Sequence[StudyFiles]]]) -> Iterator[list[Connection]]:
+    """A process a share; what it says of a batch comes through its pipe.
+
+    A pipe holds a batch or so: nobody reads far ahead of who listens.
+    """
+    context = get_context("spawn")
+    threads = max(1, processors() // max(1, len(shares)))
+    pipes, begun = [], []
+    try:
+        for share in shares:
+            pipe, far = context.Pipe(duplex=False)
+            process = context.Process(target=_read, args=(far, how, share, threads), daemon=True)
+            process.start()
+            far.close()  # theirs alone, so that a process that ends is noticed
+            pipes.append(pipe)
+            begun.append(process)
+        yield pipes
+    finally:
+        for process in begun:
+            process.kill()
+        for process in begun:
+            process.join()
+
+
+def _next(pipe: Connection) -> Said:
+    try:
+        said: Said = pipe.recv()
+    except EOFError:
+        hint = "memory may have run out; run the same again, or with fewer --workers"
+        raise HilumError(Code.WORKER_LOST, "", hint) from None
+    return said
+
+
+def _read(pipe: Connection, how: Reading, share: list[Sequence[StudyFiles]], threads: int) -> None:
+    """One process: says what is said of each of its batches, in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who began it ends it
+    end_with_parent()
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+    try:
+        reader = how.open()
+        for batch in share:
+            pipe.send(how.read_files(reader, batch, threads))
+    except HilumError as error:
+        pipe.send(error)
