@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.codes import Code, HilumError
-from hilum.engines.openvino import EXPORT, OpenVinoEngine
+from hilum.engines.openvino import EXPORT, OpenVinoEngine, need_openvino
 from hilum.models.frame import frame_of, told
 from hilum.models.older import image_settings, older_config, write_older
 from hilum.models.safety import read_json
@@ -47,11 +47,12 @@ def quantize(folder: Path, to: str, out: Path, env: Path) -> Quantised:
     """Export ``folder`` to ``out`` and compare; ``out`` must be new.
 
     ``to``: a key of ``FORMATS``. Raises ``option_invalid``, ``output_exists``, ``extra_missing``
-    (with the commands that make ``env``), ``export_failed``, and ``parity_failed`` where the
-    export says something else; it is then kept for a look.
+    (without openvino-genai here, or with the commands that make ``env``), ``export_failed``, and
+    ``parity_failed`` where the export says something else; it is then kept for a look.
     """
     refuse(folder, to, FORMATS, out)
     EXPORTER.require(env)
+    need_openvino()  # to compare with; refused before minutes of exporting
     from hilum.engines.local.vlm import VlmEngine
 
     original = VlmEngine(folder, "float32")  # refused here, before minutes of exporting
