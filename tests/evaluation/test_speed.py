@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from hilum.codes import Code, HilumError
 from hilum.engines.abilities import leading_text
-from hilum.evaluation.speed import Task, agreement, measure, weights_a_token
+from hilum.evaluation.speed import (
+    Film,
+    Task,
+    _operations,
+    agreement,
+    measure,
+    multiplied,
+    weights_a_token,
+)
 from hilum.models.twins import make_shape, make_twin, shapes
 
 
@@ -65,3 +75,20 @@ def test_a_process_that_dies_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(HilumError) as caught:
         measure(Task("local", str(tmp_path / "nothing"), 1, 6, 64, (1,), 1))
     assert caught.value.code is Code.INTERNAL_ERROR
+
+
+def test_a_requests_operations_are_those_of_its_matrix_products() -> None:
+    weight, query = torch.ones(4, 5), torch.ones(1, 2, 6, 8)
+    key = torch.ones(1, 2, 10, 8)
+
+    def write(films: Sequence[Film], tokens: int) -> list[str]:
+        for _ in range(tokens):
+            torch.ones(3, 4) @ weight
+            torch.nn.functional.scaled_dot_product_attention(query, key, key)
+        return []
+
+    assert _operations(write, [], 7) == 7 * (2 * 3 * 4 * 5 + 2 * 2 * 6 * 10 * (8 + 8))
+
+
+def test_multiplying_is_measured() -> None:
+    assert multiplied(1, "float32", side=32, rounds=1) > 0

@@ -83,7 +83,14 @@ def _one(
     folder: Path, export: Path | None, threads: int, tokens: int, requests: int, busy: bool
 ) -> dict[str, float]:
     """Print one model's table; its ratios."""
-    from hilum.evaluation.speed import Task, agreement, measure, read_bandwidth, weights_a_token
+    from hilum.evaluation.speed import (
+        Task,
+        agreement,
+        measure,
+        multiplied,
+        read_bandwidth,
+        weights_a_token,
+    )
 
     folders = {"seed": folder, "transformers": folder, "local": folder}
     if export is not None and export.is_dir():
@@ -110,6 +117,16 @@ def _one(
                 f"{speed.p50_s:8.2f}{speed.p99_s:8.2f}{speed.peak_bytes / 1e9:7.2f} GB{ratio:7.2f}"
                 f"{agreement(seed.texts, speed.texts):9.0%}{near:>9}"
             )
+
+    operations = rows["seed", 1].operations
+    rates = {kind: multiplied(threads, kind) for kind in ("float32", "bfloat16")}
+    seconds = 1 / rows["seed", 1].films_per_s
+    print(
+        f"a request is {operations / 1e9:.0f} GFLOP; these threads multiply "
+        f"{rates['float32'] / 1e9:.0f} GFLOP/s in float32 and {rates['bfloat16'] / 1e9:.0f} in "
+        f"bfloat16, in which none could be {seconds * rates['bfloat16'] / operations:.1f} times as "
+        "fast as the seed's way without doing less"
+    )
 
     def against(engine: str, count: int) -> float:
         return round(rows[engine, count].tokens_per_s / rows["seed", count].tokens_per_s, 2)

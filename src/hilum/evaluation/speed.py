@@ -61,6 +61,7 @@ class Speed:
     p99_s: float
     peak_bytes: int
     texts: list[str]
+    operations: int = 0  # of one request, of the seed's way: additions and multiplications
 
 
 def measure(task: Task) -> list[Speed]:
@@ -102,6 +103,20 @@ def read_bandwidth(threads: int, busy: bool = False, size: int = 1 << 28, rounds
     return best
 
 
+def multiplied(threads: int, dtype: str, side: int = 2048, rounds: int = 5) -> float:
+    """Operations a second of ``threads`` threads that multiply square matrices, the best round."""
+    import torch
+
+    torch.set_num_threads(threads)
+    a = torch.ones(side, side, dtype=getattr(torch, dtype))
+    best = 0.0
+    for _ in range(rounds):
+        start = time.perf_counter()
+        a @ a
+        best = max(best, 2 * side**3 / (time.perf_counter() - start))
+    return best
+
+
 def weights_a_token(folder: Path) -> int:
     """Parameters that every written token reads: all but the vision tower's."""
     from hilum.models.safety import header, weight_files
@@ -134,6 +149,7 @@ def _measure(task: Task) -> list[Speed]:
             since = begun if count == 1 else start
             ends += [now() - since] * len(group)
         took = now() - start
+        counted = task.engine == "seed" and count == 1
         out.append(
             Speed(
                 engine=task.engine,
@@ -144,9 +160,26 @@ def _measure(task: Task) -> list[Speed]:
                 p99_s=float(np.percentile(ends, 99)),
                 peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 texts=texts,
+                operations=_operations(write, films[:1], task.tokens) if counted else 0,
             )
         )
     return out
+
+
+def _operations(write: Write, films: Sequence[Film], tokens: int) -> int:
+    """Additions and multiplications of matrix products, attention included."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        films, heads, places, width = query  # shapes
+        return int(2 * films * heads * places * key[2] * (width + value[3]))
+
+    # the counter of torch 2.13 knows attention on GPUs alone
+    ours = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    with FlopCounterMode(display=False, custom_mapping=ours) as counter:
+        write(films, tokens)
+    return int(counter.get_total_flops())
 
 
 def _plain(folder: Path, dtype: str) -> Write:
