@@ -186,6 +186,22 @@ def test_training_learns(
     assert all(math.isfinite(v) for row in rows for v in row.values())
 
 
+def test_the_log_says_what_is_known_by_heart(
+    tiny: None,
+    standard: Shards,
+    encodings: Encodings,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder_stage, "CHECK_EVERY", 2)
+    train(tmp_path, standard, encodings, tokenizer)
+    rows = [json.loads(x) for x in (tmp_path / "decoder.jsonl").read_text().splitlines()]
+    assert ["learnt_auc_fracture" in row for row in rows] == [False, True, False, True]
+    # these films are its own and, here, those it is checked on
+    assert all(r["learnt_auc_fracture"] == r["auc_fracture"] for r in rows[1::2])
+
+
 # -- losses -----------------------------------------------------------------------------------
 
 

@@ -123,6 +123,23 @@ def test_training_learns(tiny: None, films: Path, tmp_path: Path) -> None:
     assert all(math.isfinite(v) for row in rows for v in row.values())
 
 
+def test_the_log_says_what_is_known_by_heart(
+    tiny: None, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def check(_: object, shards: Shards, films: int) -> dict[str, float]:
+        asked.append(len(shards))
+        return {"auc_fracture": float(len(asked))}
+
+    monkeypatch.setattr(encoder_stage, "check", check)
+    monkeypatch.setattr(encoder_stage, "CHECK_EVERY", 2)
+    train(tmp_path, films, steps=2)
+    last = json.loads((tmp_path / "encoder.jsonl").read_text().splitlines()[-1])
+    assert asked == [len(Shards(films, mix)) for mix in ("held_out", "single")]
+    assert (last["auc_fracture"], last["learnt_auc_fracture"]) == (1, 2)
+
+
 CHILD = """
 import sys, torch
 from pathlib import Path

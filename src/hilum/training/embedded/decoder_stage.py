@@ -228,6 +228,9 @@ def train_decoder(
             row = {"step": step, "seconds": time.monotonic() - begun, **means}
             if step % CHECK_EVERY == 0:
                 row |= check(decoder, encoder, unseen, held_out, writer)
+                # films it learns from: how well it knows them by heart
+                learnt = check(decoder, encoder, encodings, films, writer, len(unseen.film))
+                row["learnt_auc_fracture"] = learnt["auc_fracture"]
             log.write(row)
         if step % SAVE_EVERY == 0 or step == steps:
             checkpoint.save(path, part, optimizer, step)
@@ -237,15 +240,21 @@ def train_decoder(
 
 @torch.no_grad()
 def check(
-    decoder: Any, encoder: FilmEncoder, unseen: Encodings, held_out: Shards, writer: Writer
+    decoder: Any,
+    encoder: FilmEncoder,
+    encodings: Encodings,
+    films: Shards,
+    writer: Writer,
+    most: int | None = None,
 ) -> dict[str, float]:
-    """AUC of each answer on films that are not trained on."""
+    """AUC of each answer on these films, ``most`` of them."""
     decoder.eval()
-    hidden = unseen.tokens(encoder, list(range(len(unseen.film))))
+    numbers = encodings.film[:most]
+    hidden = encodings.tokens(encoder, list(range(len(numbers))))
     yes, no = writer.answers
     result = {}
     for name, question in QUESTIONS.items():
-        truth = np.array([question.true(held_out.entries[k]) for k in unseen.film])
+        truth = np.array([question.true(films.entries[k]) for k in numbers])
         logits = _asked(decoder, hidden, [writer.question(question)] * len(hidden))
         result[f"auc_{name}"] = auc(truth, (logits[:, yes] - logits[:, no]).numpy())
     decoder.train()

@@ -27,6 +27,7 @@ CROWDED, SINGLE = 6, 2  # films a batch
 BATCHES = 4  # a step
 RATE = 1.5e-3
 SAVE_EVERY, CHECK_EVERY, PRINT_EVERY = 100, 500, 50
+CHECKED = 400  # films
 
 
 def rate(step: int, steps: int, top: float) -> float:
@@ -102,7 +103,9 @@ def _train(
         if step % PRINT_EVERY == 0:
             row: dict[str, Any] = {"step": step, "seconds": time.monotonic() - begun, **means}
             if step % CHECK_EVERY == 0:
-                row |= check(model, held_out, 400)
+                row |= check(model, held_out, CHECKED)
+                # films it learns from, as uncrowded as those: how well it knows them by heart
+                row["learnt_auc_fracture"] = check(model, single, CHECKED)["auc_fracture"]
             log.write(row)
         if step % SAVE_EVERY == 0 or step == steps:
             checkpoint.save(path, model, optimizer, step)
@@ -128,21 +131,18 @@ def settle_norms(model: FilmEncoder, single: Shards, films: int = 320) -> None:
 
 
 @torch.no_grad()
-def check(model: FilmEncoder, held_out: Shards, films: int) -> dict[str, float]:
-    """AUC of each class's best peak on films not trained on, and how often a fracture's is near.
-
-    Near is within 15 mm.
-    """
+def check(model: FilmEncoder, shards: Shards, films: int) -> dict[str, float]:
+    """AUC of each class's best peak, and how often a fracture's is near: within 15 mm."""
     model.eval()
     size = model.config.image_size
     scores, near = [], []
     first = np.cumsum([0, *CLASSES.values()])
     fracture = list(CLASSES).index("fracture")
-    some = np.linspace(0, len(held_out) - 1, min(films, len(held_out))).astype(int)
+    some = np.linspace(0, len(shards) - 1, min(films, len(shards))).astype(int)
     for start in range(0, len(some), 20):
-        entries = [held_out.entries[k] for k in some[start : start + 20]]
+        entries = [shards.entries[k] for k in some[start : start + 20]]
         squares, turns = zip(
-            *(whole(held_out[int(k)][0], size) for k in some[start : start + 20]), strict=True
+            *(whole(shards[int(k)][0], size) for k in some[start : start + 20]), strict=True
         )
         with torch.autocast("cpu", torch.bfloat16):
             out = model(normalise(torch.from_numpy(np.stack(squares))[:, None]), second_look=False)
@@ -156,9 +156,9 @@ def check(model: FilmEncoder, held_out: Shards, films: int) -> dict[str, float]:
                 near.append(miss < NEAR * size)
     model.train()
     score = torch.cat(scores).numpy()
-    truth = np.array([held_out.entries[k]["present"] for k in some])
+    truth = np.array([shards.entries[k]["present"] for k in some])
     result = {f"auc_{name}": auc(truth[:, k], score[:, k]) for k, name in enumerate(CLASSES)}
-    kind = np.array([_kind(held_out.entries[k], fracture) for k in some])
+    kind = np.array([_kind(shards.entries[k], fracture) for k in some])
     for k, (displacement, stage) in enumerate(KINDS):
         rows = (kind == k) | (kind == -1)
         if (kind == k).any() and (kind == -1).any():
