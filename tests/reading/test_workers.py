@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -16,9 +17,12 @@ from hilum import imaging
 from hilum.cli.main import run
 from hilum.codes import Code, HilumError
 from hilum.reading import workers
-from hilum.reading.archive import BATCH, Reading
+from hilum.reading.archive import Reading
+from hilum.reading.reader import Reader
 from hilum.reading.workers import MOST, WORTH, read_in_processes, suggested
 from tests.offspring import maps, needs_proc, offspring, wait_for
+
+FILMS = 64
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def archive(phantoms: list[Path], tmp_path: Path) -> Path:
     """Films enough for two processes; one is damaged, one is no image."""
     folder = tmp_path / "archive"
     folder.mkdir()
-    for i in range(WORTH):
+    for i in range(FILMS):
         shutil.copy(phantoms[i % len(phantoms)], folder / f"{i:03}.png")
     (folder / "007.png").write_bytes(phantoms[1].read_bytes()[:5000])
     (folder / "011.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"nothing")
@@ -64,7 +68,7 @@ def test_processes_say_what_one_says_in_the_same_order(
     assert run([*words, "--workers", "3"]) == 4
     there = capfd.readouterr().out
     rows = [json.loads(line) for line in there.splitlines()]
-    assert len(rows) == WORTH + 1
+    assert len(rows) == FILMS + 1
     assert sum("error" in row for row in rows) == 2
     assert there == here
 
@@ -84,7 +88,7 @@ def test_a_killed_run_leaves_no_process_and_goes_on(
     wait_for(lambda: not any(map(maps, left)))
     begun(words).communicate()
     keys = [json.loads(line)["key"] for line in journal.read_text().splitlines()[1:]]
-    assert len(keys) == len(set(keys)) == WORTH + 1
+    assert len(keys) == len(set(keys)) == FILMS + 1
 
 
 @needs_proc
@@ -103,7 +107,7 @@ def test_a_worker_that_is_killed_is_one_line_and_what_was_done_is_kept(
     assert "Traceback" not in error
     begun(words).communicate()
     keys = [json.loads(line)["key"] for line in journal.read_text().splitlines()[1:]]
-    assert len(keys) == len(set(keys)) == WORTH + 1
+    assert len(keys) == len(set(keys)) == FILMS + 1
 
 
 @needs_proc
@@ -139,8 +143,7 @@ def test_pictures_need_films_at_hand(
     [
         (1, 4, 1),
         (WORTH - 1, 4, 1),
-        (WORTH, 4, 2),
-        (10 * BATCH, 4, 4),
+        (WORTH, 4, 4),
         (10**6, 64, MOST),
         (900, 1, 1),
     ],
@@ -158,3 +161,26 @@ def test_a_large_model_is_opened_once(tmp_path: Path) -> None:
     assert suggested(str(tmp_path), 10**6) == 1
     assert suggested("http://127.0.0.1:1/v1#model", 10**6) == 1
     assert suggested(str(tmp_path / "none"), 10**6) == 1
+
+
+def test_a_defect_in_a_worker_is_not_called_a_want_of_memory(archive: Path, twin: Path) -> None:
+    with pytest.raises(HilumError) as caught:
+        list(read_in_processes(imaging.scan(archive), Broken(str(twin)), 2))
+    assert caught.value.code is Code.INTERNAL_ERROR
+    assert "ZeroDivisionError" in str(caught.value)
+
+
+class Broken(Reading):
+    """A reading whose films cannot be read, by a mistake of ours."""
+
+    def open(self) -> Reader:
+        raise ZeroDivisionError("Anna Meier")
+
+
+def test_an_answer_cut_short_is_a_lost_worker() -> None:
+    near, far = multiprocessing.Pipe(duplex=False)
+    os.write(far.fileno(), b"\0\0\1\0half")
+    far.close()
+    with pytest.raises(HilumError) as caught:
+        workers._next(near)
+    assert caught.value.code is Code.WORKER_LOST

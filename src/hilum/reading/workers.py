@@ -21,9 +21,10 @@ from hilum.processes import end_with_parent, processors
 from hilum.reading.archive import BATCH, Reading, Result
 from hilum.report import Report
 
-# An embedded reader's process holds some 0.7 GB, and is ready after as long as 50 films take.
+# An embedded reader's process holds some 0.8 GB. Several begin more slowly than one, which has read
+# fewer films than these before they are ready.
 MOST = 8
-WORTH = 2 * BATCH
+WORTH = 200
 FEWEST = 8  # films a batch
 
 # Of one batch: what is said of each study, or why the reader says nothing.
@@ -34,7 +35,7 @@ def suggested(reader: str, studies: int) -> int:
     """How many processes read so many studies soonest: one, but for an embedded reader's many."""
     if studies < WORTH or not (reader == "embedded" or is_embedded(Path(reader))):
         return 1
-    return min(processors(), -(-studies // BATCH), MOST)
+    return min(processors(), MOST)
 
 
 def read_in_processes(
@@ -84,7 +85,7 @@ def _begun(how: Reading, shares: list[list[Sequence[StudyFiles]]]) -> Iterator[l
 def _next(pipe: Connection) -> Said:
     try:
         said: Said = pipe.recv()
-    except EOFError:
+    except (EOFError, OSError):  # before an answer, or in the middle of one
         hint = "memory may have run out; run the same again, or with fewer --workers"
         raise HilumError(Code.WORKER_LOST, "", hint) from None
     return said
@@ -101,3 +102,5 @@ def _read(pipe: Connection, how: Reading, share: list[Sequence[StudyFiles]], thr
             pipe.send(how.read_files(reader, batch, threads))
     except HilumError as error:
         pipe.send(error)
+    except Exception as error:  # a defect of ours, and not the system's want of memory
+        pipe.send(HilumError(Code.INTERNAL_ERROR, how.reader, type(error).__name__))
