@@ -95,7 +95,7 @@ def _read(pipe: Connection, how: Reading, share: list[Sequence[StudyFiles]], thr
     """One process: says what is said of each of its batches, in order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who began it ends it
     end_with_parent()
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # before torch is imported
     try:
         reader = how.open()
         for batch in share:

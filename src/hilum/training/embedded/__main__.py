@@ -7,6 +7,7 @@ Each part goes on where it was interrupted. Nothing but phantoms is used.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -38,12 +39,7 @@ def main(
     import torch
 
     from hilum.processes import processors
-    from hilum.training.embedded.decoder_stage import encode, train_decoder
-    from hilum.training.embedded.encoder_stage import train_encoder
-    from hilum.training.embedded.export import export
-    from hilum.training.embedded.glimpse_stage import mistakes, train_glimpse
-    from hilum.training.embedded.shards import Shards, simulate_shards
-    from hilum.training.embedded.words import make_tokenizer
+    from hilum.training.embedded.shards import simulate_shards
 
     threads = threads or processors()
     torch.set_num_threads(threads)
@@ -57,60 +53,57 @@ def main(
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        say = bar.console.print
-        task = bar.add_task("simulate (shards of 200 films)", total=sum(shards.values()))
-        simulate_shards(films, shards, FIRST_SEED, size, threads, lambda: bar.advance(task))
-        task = bar.add_task("encoder (steps)", total=encoder_steps)
-        encoder = train_encoder(
-            out,
-            films,
-            encoder_steps,
-            seed,
-            size,
-            threads,
-            say,
-            lambda k: bar.update(task, completed=k),
-        )
-        standard = Shards(films, "standard")
-        task = bar.add_task("encode (films)", total=ROUNDS * len(standard))
-        encodings = encode(encoder, standard, ROUNDS, seed, lambda: bar.advance(task))
-        held_out = Shards(films, "held_out")
-        unseen = encode(encoder, held_out, 1, seed, lambda: None)
-        single = Shards(films, "single")
-        task = bar.add_task("look for mistakes (films)", total=len(single))
-        mistaken = mistakes(encoder, single, lambda: bar.advance(task))
-        task = bar.add_task("second look (steps)", total=glimpse_steps)
-        train_glimpse(
-            out,
-            encoder,
-            Shards(films, "crowded"),
-            single,
-            mistaken,
-            encodings.places(),
-            unseen.places(),
-            glimpse_steps,
-            seed,
-            say,
-            lambda k: bar.update(task, completed=k),
-        )
-        for seen in (encodings, unseen):
-            seen.look_again(encoder)
-        tokenizer = make_tokenizer(standard.entries + Shards(films, "crowded").entries)
-        task = bar.add_task("decoder (steps)", total=decoder_steps)
-        model = train_decoder(
-            out,
-            encoder,
-            standard,
-            encodings,
-            held_out,
-            unseen,
-            tokenizer,
-            decoder_steps,
-            seed,
-            say,
-            lambda k: bar.update(task, completed=k),
-        )
-        export(model, tokenizer, held_out, out / "reader", say)
+        one = _bars(bar, "simulate (shards of 200 films)", sum(shards.values()))[0]
+        simulate_shards(films, shards, FIRST_SEED, size, threads, one)
+        _train(out, films, encoder_steps, glimpse_steps, decoder_steps, size, seed, threads, bar)
+
+
+def _bars(bar: Progress, name: str, total: int) -> tuple[Callable[[], None], Callable[[int], None]]:
+    """A bar of its own for a part: how to say that one more is done, or how many are."""
+    task = bar.add_task(name, total=total)
+    return lambda: bar.advance(task), lambda k: bar.update(task, completed=k)
+
+
+def _train(
+    out: Path,
+    films: Path,
+    encoder_steps: int,
+    glimpse_steps: int,
+    decoder_steps: int,
+    size: int,
+    seed: int,
+    threads: int,
+    bar: Progress,
+) -> None:
+    """From films to a reader, part by part."""
+    from hilum.training.embedded.decoder_stage import encode, train_decoder
+    from hilum.training.embedded.encoder_stage import train_encoder
+    from hilum.training.embedded.export import export
+    from hilum.training.embedded.glimpse_stage import mistakes, train_glimpse
+    from hilum.training.embedded.shards import Shards
+    from hilum.training.embedded.words import make_tokenizer
+
+    say = bar.console.print
+    crowded, single, standard, held_out = (Shards(films, mix) for mix in SHARDS)
+    steps = _bars(bar, "encoder (steps)", encoder_steps)[1]
+    encoder = train_encoder(out, films, encoder_steps, seed, size, threads, say, steps)
+    one = _bars(bar, "encode (films)", ROUNDS * len(standard) + len(held_out))[0]
+    encodings = encode(encoder, standard, ROUNDS, seed, one)
+    unseen = encode(encoder, held_out, 1, seed, one)
+    one = _bars(bar, "look for mistakes (films)", len(single))[0]
+    mistaken = mistakes(encoder, single, one)
+    found, new = encodings.places(), unseen.places()
+    steps = _bars(bar, "second look (steps)", glimpse_steps)[1]
+    train_glimpse(
+        out, encoder, crowded, single, mistaken, found, new, glimpse_steps, seed, say, steps
+    )
+    for seen in (encodings, unseen):
+        seen.look_again(encoder)
+    tokenizer = make_tokenizer(standard.entries + crowded.entries)
+    steps = _bars(bar, "decoder (steps)", decoder_steps)[1]
+    learnt = (standard, encodings, held_out, unseen)
+    model = train_decoder(out, encoder, *learnt, tokenizer, decoder_steps, seed, say, steps)
+    export(model, tokenizer, held_out, out / "reader", say)
 
 
 if __name__ == "__main__":
