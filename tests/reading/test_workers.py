@@ -38,7 +38,10 @@ def archive(phantoms: list[Path], tmp_path: Path) -> Path:
 
 
 def command(archive: Path, twin: Path, *more: str) -> list[str]:
-    words = [sys.executable, "-m", "hilum.cli.main", "read", str(archive), "--json"]
+    # a shell's background job, as tests may be, is deaf to Ctrl-C
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    words = [sys.executable, "-c", f"{heed}\nfrom hilum.cli.main import app\napp()"]
+    words += ["read", str(archive), "--json"]
     return [*words, "--reader", str(twin), "--workers", "2", *more]
 
 
@@ -117,7 +120,7 @@ def test_ctrl_c_ends_all_of_them(archive: Path, twin: Path) -> None:
     left = offspring(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of them get it
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, error
     assert "Traceback" not in error
     wait_for(lambda: not any(map(maps, left)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,23 @@ def test_what_cannot_be_done_is_said_before_any_work(model: Path, tmp_path: Path
     assert not out.exists()
 
 
+@pytest.fixture
+def at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if openvino-genai were installed here."""
+    monkeypatch.setattr("hilum.training.openvino.need_openvino", lambda: None)
+
+
+def test_what_it_would_be_compared_with_is_missed_before_minutes_of_exporting(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino_genai", None)
+    env = fake(tmp_path, f"touch {tmp_path / 'seen'}")
+    error = refused(model, "openvino-int8", tmp_path / "out", env)
+    assert error.code is Code.EXTRA_MISSING
+    assert "hilum[openvino]" in error.line()
+    assert not (tmp_path / "seen").exists()
+
+
 def fake(folder: Path, script: str) -> Path:
     """An environment whose exporter is this shell script."""
     path = folder / "env" / "bin" / "optimum-cli"
@@ -59,6 +77,7 @@ def fake(folder: Path, script: str) -> Path:
     return folder / "env"
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_an_exporter_that_fails_is_quoted_by_its_last_line(model: Path, tmp_path: Path) -> None:
     env = fake(tmp_path, "echo first >&2; echo 'ValueError: no such model' >&2; exit 1")
     error = refused(model, "openvino-int8", tmp_path / "out", env)
@@ -67,11 +86,13 @@ def test_an_exporter_that_fails_is_quoted_by_its_last_line(model: Path, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_an_exporter_that_writes_nothing_has_failed(model: Path, tmp_path: Path) -> None:
     error = refused(model, "openvino-int8", tmp_path / "out", fake(tmp_path, "exit 0"))
     assert error.code is Code.EXPORT_FAILED
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_the_exporter_is_offline_and_by_itself(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
