@@ -32,7 +32,7 @@ from pydicom.uid import (
 
 from hilum.codes import Code, HilumError
 from hilum.imaging import jpeg
-from hilum.imaging.header import code_string, integer, uid, value
+from hilum.imaging.header import code_string, integer, raw, uid, value
 
 MAX_PIXELS = 100_000_000
 """Most rows x columns of one image, DICOM or raster; a large film has about 20 million."""
@@ -201,8 +201,8 @@ def _check_length(ds: Dataset, path: str, pixels: int) -> None:
     bits = pixels * samples * (integer(ds, "BitsAllocated") or 1)
     if code_string(ds, "PhotometricInterpretation") == "YBR_FULL_422":
         bits = bits * 2 // 3
-    # as it is: value() takes blanks for nothing, and 32 is a grey level
-    data = next(ds.get(keyword) for keyword in PIXEL_KEYWORDS if keyword in ds)
+    # as it is: blanks are nothing in a text, and 32 is a grey level
+    data = next(raw(ds, keyword) for keyword in PIXEL_KEYWORDS if keyword in ds)
     have, need = len(data or b""), (bits + 7) // 8
     if have < need:
         raise HilumError(Code.FILE_DAMAGED, path, f"{have} of {need} bytes of pixel data")

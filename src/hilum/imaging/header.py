@@ -31,12 +31,17 @@ def hush() -> None:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
-def value(ds: Dataset, keyword: str) -> Any:
-    """The value of an element; None where it is missing, empty or cannot be converted."""
+def raw(ds: Dataset, keyword: str) -> Any:
+    """An element as it is, blanks too; None where it is missing or cannot be converted."""
     try:
-        found = ds.get(keyword)
+        return ds.get(keyword)
     except Exception:
         return None
+
+
+def value(ds: Dataset, keyword: str) -> Any:
+    """The value of an element; None where it is missing, empty or cannot be converted."""
+    found = raw(ds, keyword)
     if isinstance(found, str | bytes) and not found.strip():
         return None
     return found
