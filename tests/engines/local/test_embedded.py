@@ -25,6 +25,7 @@ from hilum.codes import Code, HilumError
 from hilum.engines import Draft, Question, Request, Sampling
 from hilum.engines.local import LocalEngine
 from hilum.engines.local import embedded as local
+from hilum.models.embedded import WEIGHTS
 from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import fit, normalise
 
@@ -592,13 +593,16 @@ def test_a_draft_is_a_value() -> None:
 
 
 def test_a_processor_without_bfloat16_reads_in_float32(
-    twin: Path, monkeypatch: pytest.MonkeyPatch, films: list[Film]
+    monkeypatch: pytest.MonkeyPatch, films: list[Film]
 ) -> None:
-    """And says so; what it finds is what the other finds, to the precision of the other."""
-    fast = LocalEngine(twin)
+    """And says so; what it finds is what the other finds, to the precision of the other.
+
+    Of the packaged reader: a random encoder has no peak that stands out, and may choose another.
+    """
+    fast = LocalEngine(WEIGHTS)
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    plain = LocalEngine(twin)
+    plain = LocalEngine(WEIGHTS)
     assert plain.versions["encoder"] == "float32"
-    questions = QUESTIONS["one token"]
-    a, b = (e.choose([(films[0],)], "", questions)[0] for e in (fast, plain))
-    np.testing.assert_allclose(a, b, atol=0.2)
+    questions = [Question(f"<ask><{name}>", YES_NO) for name in CLASSES]
+    found = [np.array(e.choose([(f,) for f in films], "", questions)) for e in (fast, plain)]
+    np.testing.assert_allclose(*found, atol=0.2)

@@ -126,7 +126,7 @@ def test_batched_equals_one_at_a_time(encoder: FilmEncoder) -> None:
         alone = read(encoder, batch[b : b + 1])
         assert torch.equal(alone.cells[0], together.cells[b])
         for name in ("last_hidden_state", "boxes", "scores", "heatmaps", "ribs"):
-            torch.testing.assert_close(alone[name][0], together[name][b], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(alone[name][0], together[name][b], rtol=5e-4, atol=1e-4)
 
 
 def test_films_do_not_look_alike(encoder: FilmEncoder) -> None:
@@ -260,7 +260,7 @@ def test_the_packaged_reader_stays_under_20_mb() -> None:
     with torch.device("meta"):
         encoder = FilmEncoder(FilmEncoderConfig())
     count = sum(p.numel() for p in encoder.parameters())
-    assert count == pytest.approx(4_077_000, rel=0.01)
+    assert count == pytest.approx(4_249_000, rel=0.01)
     config = FilmEncoderConfig()
     assert (config.image_size, config.hidden_size) == (640, 256)
     decoder = MBartConfig(
@@ -277,5 +277,5 @@ def test_the_packaged_reader_stays_under_20_mb() -> None:
     with torch.device("meta"):
         model = VisionEncoderDecoderModel(config=both)
     total = sum(p.numel() for p in model.parameters())
-    assert total == pytest.approx(8_488_000, rel=0.01)
+    assert total == pytest.approx(8_660_000, rel=0.01)
     assert 2 * total < 0.9 * PACKAGE_LIMIT  # float16, with room for tokenizer and model card

@@ -81,7 +81,8 @@ def test_the_command_leaves_a_reader(trained: Path, films: Path, tmp_path: Path)
     assert {p.name for p in trained.iterdir()} == {
         "encoder.safetensors",
         "encoder.jsonl",
-        "glimpse.safetensors",
+        "glimpse-nodule.safetensors",
+        "glimpse-fracture.safetensors",
         "decoder.safetensors",
         "decoder.jsonl",
         "reader",

@@ -1,4 +1,4 @@
-"""The second look's training: pieces of broken and of whole bone, and of the encoder's mistakes."""
+"""The second looks' training: pieces of what is there, of whole bone, and of mistakes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from hilum.models.embedded import FilmEncoder
-from hilum.models.embedded.encoder import PIECE
+from hilum.models.embedded.configuration import CLASSES, LOOKS
 from hilum.training.embedded import glimpse_stage
-from hilum.training.embedded.decoder_stage import Encodings, encode
+from hilum.training.embedded.encodings import Places
 from hilum.training.embedded.glimpse_stage import (
-    FRACTURE,
+    CUTS,
     HERE,
-    Places,
+    Mistakes,
+    Scale,
     _piece,
     cut_pieces,
     fuse,
@@ -25,9 +26,13 @@ from hilum.training.embedded.glimpse_stage import (
     train_glimpse,
 )
 from hilum.training.embedded.shards import Shards
+from hilum.training.embedded.words import FRACTURE
 from tests.training.embedded.conftest import make_encoder
 
 SIZE = 128
+PIECE = LOOKS["fracture"]
+SCALE = Scale(SIZE, PIECE)
+NODULE = list(CLASSES).index("nodule")
 
 
 class StopHereError(Exception):
@@ -61,18 +66,15 @@ def bars(n: int) -> Shards:
     return Bars(n)  # type: ignore[return-value]
 
 
-def nothing(films: Shards) -> list[Any]:
-    return [np.zeros((0, 2), np.float32) for _ in range(len(films))]
-
-
-def pieces_of(films: Shards, seed: int = 1) -> Any:
-    """Of broken and of whole bone, none of a mistake."""
-    return cut_pieces(films, films, nothing(films), SIZE, np.random.default_rng(seed))
+def pieces_of(films: Shards, seed: int = 1, mistaken: list[Mistakes] | None = None) -> Any:
+    """Of broken and of whole bone, and of mistakes, if there are any."""
+    rng = np.random.default_rng(seed)
+    return cut_pieces(CUTS["fracture"], FRACTURE, films, mistaken or [], SCALE, rng)
 
 
 def places(films: Shards, seed: int) -> Places:
-    pieces, broken = pieces_of(films, seed)
-    return Places(pieces, np.zeros(len(pieces), np.float32), broken)
+    pieces, there = pieces_of(films, seed)
+    return Places(pieces, np.zeros(len(pieces), np.float32), there)
 
 
 # -- pieces -----------------------------------------------------------------------------------
@@ -91,16 +93,29 @@ def test_pieces_hold_what_they_are_said_to() -> None:
 
 def test_the_whole_and_the_broken_are_as_many_where_mistakes_are_cut_too() -> None:
     films = bars(10)
-    mistaken = [np.array([[5.0, 5.0], [9.0, 99.0]], np.float32)] * 10
-    _, broken = cut_pieces(films, films, mistaken, SIZE, np.random.default_rng(1))
-    assert broken.mean() == 0.5
+    points = np.array([[5.0, 5.0], [9.0, 99.0]], np.float32)
+    mistaken = [Mistakes(films[k][0], points) for k in range(10)]
+    assert pieces_of(films, mistaken=mistaken)[1].mean() == 0.5
+
+
+def test_each_class_is_cut_by_itself(films: Path) -> None:
+    """Nodules' pieces are larger, and none is of bone where there are no mistakes."""
+    crowded, rng = Shards(films, "crowded"), np.random.default_rng(1)
+    scale = Scale(SIZE, LOOKS["nodule"])
+    pieces, there = cut_pieces(CUTS["nodule"], NODULE, crowded, [], scale, rng)
+    assert pieces.shape[1:] == (LOOKS["nodule"], LOOKS["nodule"])
+    assert there.all()
+    film, _, _ = crowded[0]
+    mistaken = [Mistakes(film, np.array([[30.0, 30.0]], np.float32))]
+    _, there = cut_pieces(CUTS["nodule"], NODULE, crowded, mistaken, scale, rng)
+    assert 0.2 < there.mean() < 0.8
 
 
 def test_a_mistakes_piece_lies_where_the_mistake_was() -> None:
     film = np.zeros((SIZE, SIZE), np.uint8)
     film[70, 50] = 255
     for seed in range(20):
-        piece = _piece(film, 50, 70, SIZE, HERE, np.random.default_rng(seed))
+        piece = _piece(film, 50, 70, SCALE, HERE, np.random.default_rng(seed))
         y, x = np.unravel_index(piece.argmax(), piece.shape)
         assert max(abs(x - PIECE / 2), abs(y - PIECE / 2)) <= HERE + 2
 
@@ -109,7 +124,7 @@ def test_half_of_the_pieces_are_as_sharp_as_they_will_be() -> None:
     film = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE)).astype(np.uint8)
     contrast = [
         np.abs(
-            np.diff(_piece(film, 60, 60, SIZE, 3, np.random.default_rng(k)).astype(float))
+            np.diff(_piece(film, 60, 60, SCALE, 3, np.random.default_rng(k)).astype(float))
         ).mean()
         for k in range(60)
     ]
@@ -139,31 +154,45 @@ def test_a_piece_is_at_the_scale_of_the_encoders_input(side: int) -> None:
     film = np.zeros((side, side), np.uint8)
     film[:, np.arange(side) % 16 < 8] = 255  # bars 16 film pixels apart
     for seed in (1, 3):
-        piece = _piece(film, side / 2, side / 2, SIZE, 6, np.random.default_rng(seed)).astype(float)
+        piece = _piece(film, side / 2, side / 2, SCALE, 6, np.random.default_rng(seed)).astype(
+            float
+        )
         spectrum = np.abs(np.fft.rfft(piece.mean(0) - piece.mean()))
         period = PIECE / spectrum.argmax()
         assert period == pytest.approx(16 * SIZE / side, rel=0.35)
 
 
-def test_mistakes_are_places_of_the_film_far_from_what_is_broken(films: Path) -> None:
+@pytest.mark.parametrize("name", LOOKS)
+def test_mistakes_are_places_of_the_film_far_from_what_is_true(films: Path, name: str) -> None:
     """In the film's own pixels, though every other shard is coarser than the input."""
     encoder, single = make_encoder(SIZE), Shards(films, "single")
     done: list[int] = []
-    found = mistakes(encoder, single, lambda: done.append(1))
-    assert len(found) == len(single) == len(done)
-    kept = encoder.fractures.stop - encoder.fractures.start
-    sides = {len(single[k][0]) for k in range(len(single))}
-    assert len(sides) == 2
-    for k, points in enumerate(found):
-        film, _, entry = single[k]
+    found = mistakes(encoder, single, lambda: done.append(1))[name]
+    assert len(single) == len(done)
+    kept = CLASSES[name]
+    assert len({len(row.film) for row in found}) == 2
+    given = iter(found)
+    for film, _, entry in (single[k] for k in range(len(single))):
+        true = [r for r in entry["instances"] if r[0] == list(CLASSES).index(name) and r[1] >= 0]
+        row = next(given)
+        assert np.array_equal(row.film, film)
+        points = row.points
         assert points.shape[1:] == (2,)
+        assert 0 < len(points) <= kept
         assert (points >= -1).all()
         assert (points <= len(film)).all()
-        true = [r for r in entry["instances"] if r[0] == FRACTURE and r[1] >= 0]
         assert true or len(points) == kept
-        for row in true:
-            x, y = (row[1] + row[3]) / 2, (row[2] + row[4]) / 2
+        for r in true:
+            x, y = (r[1] + r[3]) / 2, (r[2] + r[4]) / 2
             assert (np.hypot(points[:, 0] - x, points[:, 1] - y) > 14 / 400 * len(film)).all()
+
+
+def test_a_film_without_a_mistake_is_left_out(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glimpse_stage, "CLEAR", 2.0)  # no place of the film is that far away
+    single = Shards(films, "single")
+    found = mistakes(make_encoder(SIZE), single, lambda: None)["fracture"]
+    broken = [any(r[0] == FRACTURE and r[1] >= 0 for r in e["instances"]) for e in single.entries]
+    assert 0 < len(found) == broken.count(False) < len(single)
 
 
 # -- training ---------------------------------------------------------------------------------
@@ -176,9 +205,10 @@ def train(folder: Path, steps: int, stop: int | None = None) -> FilmEncoder:
 
     folder.mkdir(exist_ok=True)
     encoder = make_encoder(SIZE)
-    found, unseen, learnt = places(bars(40), 5), places(bars(20), 6), bars(40)
-    say, mistaken = lambda _: None, nothing(learnt)
-    train_glimpse(folder, encoder, learnt, learnt, mistaken, found, unseen, steps, 3, say, progress)
+    learnt = bars(40)
+    checked = (places(learnt, 5), places(bars(20), 6), places(learnt, 7))
+    say: Any = lambda _: None  # noqa: E731
+    train_glimpse(folder, encoder, "fracture", learnt, [], *checked, steps, 3, say, progress)
     return encoder
 
 
@@ -186,12 +216,16 @@ def train(folder: Path, steps: int, stop: int | None = None) -> FilmEncoder:
 def test_it_learns_to_tell_broken_from_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(glimpse_stage, "CROWDED", 16)
+    cut = CUTS["fracture"]._replace(crowded=16)
+    monkeypatch.setitem(glimpse_stage.CUTS, "fracture", cut)
     encoder = train(tmp_path / "run", 500)
-    rows = [json.loads(x) for x in (tmp_path / "run/glimpse.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(x) for x in (tmp_path / "run/glimpse-fracture.jsonl").read_text().splitlines()
+    ]
     assert rows[-1]["auc_piece"] > 0.9
+    assert rows[-1]["learnt_auc_piece"] > 0.9
     assert rows[-1]["auc_heat"] == 0.5  # the scores given to it say nothing
-    assert not encoder.glimpse.training
+    assert not encoder.glimpse("fracture").training
 
 
 def test_nothing_but_the_second_look_is_changed(tmp_path: Path) -> None:
@@ -199,21 +233,23 @@ def test_nothing_but_the_second_look_is_changed(tmp_path: Path) -> None:
     after = train(tmp_path / "run", 2).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
-    assert all(name.startswith("glimpse.") for name in changed)
+    assert all(name.startswith("glimpses.fracture.") for name in changed)
     assert not any("token" in name for name in changed)  # that learns with the decoder
 
 
 def test_it_is_weighed_against_the_heatmap() -> None:
     """As much as each of the two is worth, whatever it was before."""
     encoder, given = make_encoder(SIZE), places(bars(40), 5)
-    noise = np.random.default_rng(0).normal(size=len(given.broken)).astype(np.float32)
-    worth = []
+    noise = np.random.default_rng(0).normal(size=len(given.there)).astype(np.float32)
+    worth, there = [], encoder.glimpse("fracture").there
     for share in (0.0, 3.0):
-        found = given._replace(scores=(noise + share * given.broken).astype(np.float32))
-        fuse(encoder.glimpse, found)
-        worth.append(encoder.glimpse.broken.weight[0, -1].item())
+        found = given._replace(scores=(noise + share * given.there).astype(np.float32))
+        fuse(encoder.glimpse("fracture"), found)
+        worth.append(there.weight[0, -1].item())
         with torch.no_grad():
-            fused = encoder.glimpse.broken(torch.zeros(2, encoder.glimpse.broken.in_features))
+            fused = encoder.glimpse("fracture").there(
+                torch.zeros(2, encoder.glimpse("fracture").there.in_features)
+            )
         assert torch.isfinite(fused).all()
     assert abs(worth[0]) < 0.5 < 2 < worth[1]
 
@@ -222,52 +258,6 @@ def test_it_is_weighed_against_the_heatmap() -> None:
 def test_places_of_one_kind_only_weigh_nothing(broken: bool) -> None:
     """An encoder that has learnt nothing finds no true place."""
     encoder, given = make_encoder(SIZE), places(bars(5), 1)
-    before = encoder.glimpse.broken.weight.clone()
-    fuse(encoder.glimpse, Places(*(part[given.broken == broken] for part in given)))
-    assert torch.equal(encoder.glimpse.broken.weight, before)
-
-
-# -- on the reader's way ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def encodings(films: Path) -> Encodings:
-    return encode(make_encoder(SIZE), Shards(films, "standard"), 1, 5, lambda: None)
-
-
-def test_kept_places_give_the_tokens_that_the_encoder_gives(
-    films: Path, encodings: Encodings
-) -> None:
-    """The decoder must learn from what it will read."""
-    from hilum.models.embedded.processing import normalise
-    from hilum.training.embedded.batches import whole
-
-    encoder, standard = make_encoder(SIZE), Shards(films, "standard")
-    encodings.look_again(encoder)
-    for k in (0, 5):
-        film = normalise(torch.from_numpy(whole(standard[k][0], SIZE)[0])[None, None])
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            out = encoder(film)
-        with torch.no_grad():
-            kept = encodings.tokens(encoder, [k])
-        assert (kept - out.last_hidden_state.float()).abs().median() < 0.02
-
-
-def test_only_the_tokens_of_fractures_are_told(encodings: Encodings) -> None:
-    encoder = make_encoder(SIZE)
-    encodings.look_again(encoder)
-    with torch.no_grad():
-        plain = encoder.proposals(encodings.seen[:3].float())
-        told = encodings.tokens(encoder, [0, 1, 2])
-    changed = (plain != told).any(-1).any(0)
-    assert changed[encoder.fractures].all()
-    assert changed.sum() == encoder.fractures.stop - encoder.fractures.start
-
-
-def test_a_place_is_broken_where_a_true_fracture_lies_near(
-    films: Path, encodings: Encodings
-) -> None:
-    standard = Shards(films, "standard")
-    for k, entry in enumerate(standard.entries):
-        if not any(row[0] == FRACTURE for row in entry["instances"]):
-            assert not encodings.broken[k].any()
+    before = encoder.glimpse("fracture").there.weight.clone()
+    fuse(encoder.glimpse("fracture"), Places(*(part[given.there == broken] for part in given)))
+    assert torch.equal(encoder.glimpse("fracture").there.weight, before)

@@ -174,6 +174,6 @@ def test_a_real_batch_has_a_finite_gradient_everywhere(encoder: FilmEncoder, bat
     torch.stack(list(losses.values())).sum().backward()
     # the slots are learnt by the decoder, the second look and what it tells after the encoder
     silent = {n for n, p in encoder.named_parameters() if p.grad is None}
-    silent = {n for n in silent if not n.startswith("glimpse.")}
+    silent = {n for n in silent if not n.startswith("glimpses.")}
     assert silent == {"proposals.slot.weight"}
     assert all(torch.isfinite(p.grad).all() for p in encoder.parameters() if p.grad is not None)

@@ -18,6 +18,9 @@ CLASSES = {
     "support_devices": 1,
     "fracture": 7,
 }
+# class -> side of the pieces of film around its places that are looked at once more, in pixels of
+# the encoder's input (1.6 of a phantom's millimetre at 640)
+LOOKS = {"nodule": 64, "fracture": 48}
 
 
 @strict
@@ -26,7 +29,7 @@ class FilmEncoderConfig(PreTrainedConfig):
 
     ``image_size``: side of the square film in pixels, a multiple of 32. ``channels``: widths at
     strides 2, 4, 8, 16, 32. ``detail``: width of the stride-8 map that proposals are read from.
-    ``glimpse``: width of the second look at a fracture's place. ``classes``: in the order of
+    ``glimpse``: width of a second look at a place. ``classes``, ``looks``: in the order of
     :data:`CLASSES`, whatever the order they are given in.
     """
 
@@ -42,10 +45,14 @@ class FilmEncoderConfig(PreTrainedConfig):
     ribs: int = 12
     regions: int = 3
     glimpse: int = 64
+    looks: dict[str, int] = field(default_factory=lambda: dict(LOOKS))
 
     def __post_init__(self, **kwargs):  # type: ignore[no-untyped-def]
         if unknown := set(self.classes) - set(CLASSES):
             raise ValueError(f"classes that no film encoder knows: {sorted(unknown)}")
         # config.json is written with its keys sorted, but channels and slots have one order
         self.classes = {name: self.classes[name] for name in CLASSES if name in self.classes}
+        if unknown := set(self.looks) - set(self.classes):
+            raise ValueError(f"looks at classes that the film encoder has not: {sorted(unknown)}")
+        self.looks = {name: self.looks[name] for name in self.classes if name in self.looks}
         super().__post_init__(**kwargs)

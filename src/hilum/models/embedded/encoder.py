@@ -4,15 +4,16 @@ A convolutional trunk (strides 2 to 32), two attention layers over the whole fil
 and a stride-8 map with fine detail. Centres of findings are peaks of a heatmap on that map
 (Zhou et al., Objects as Points, arXiv 1904.07850); each peak becomes one token, with its
 surroundings, so a decoder reads fractures at 5 mm steps without attending to 6,400 places. It
-gets no other tokens. A fracture is a matter of a millimetre: its places are looked at once more,
-at the film's own resolution.
+gets no other tokens. A fracture is a matter of a millimetre, and a small nodule hardly differs from
+two ribs that cross: their places are looked at once more, at the film's own resolution.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,6 @@ from hilum.models.embedded.configuration import FilmEncoderConfig
 # A score is told by how far it lies above each of these logits: a network reads steps more easily
 # than one number.
 STEPS = tuple(range(-6, 4))
-PIECE = 48  # pixels of the encoder's input: 30 mm of a phantom at 640
 _UNSET: Any = None  # ModelOutput wants a default for every field
 
 
@@ -37,10 +37,9 @@ class FilmEncoderOutput(ModelOutput):
     ``last_hidden_state`` (B, P, hidden): one token a proposal, in the order of
     ``config.classes``. ``boxes`` (B, P, 4): xyxy in pixels of the encoder's input. ``scores``
     (B, P): logits. ``attributes`` (B, P, 26): logits of every answer of
-    :data:`~hilum.models.embedded.attributes.ATTRIBUTES`. ``glimpses`` (B, G, F): what the second
-    look at the fractures' places gave, in the order of their slots. The rest is for training:
-    ``seen`` (B, P, F), what the tokens were made of, ``heatmaps`` (B, C, H, W) and ``sizes`` (B,
-    2C, H, W) at stride 8, ``ribs`` (B, 36, H, W) and the maps that proposals are read from.
+    :data:`~hilum.models.embedded.attributes.ATTRIBUTES`. The rest is for training: ``seen`` (B, P,
+    F), what the tokens were made of before any second look, ``heatmaps`` (B, C, H, W) and ``sizes``
+    (B, 2C, H, W) at stride 8, ``ribs`` (B, 36, H, W) and the maps that proposals are read from.
     """
 
     last_hidden_state: Tensor = _UNSET
@@ -48,7 +47,6 @@ class FilmEncoderOutput(ModelOutput):
     scores: Tensor = _UNSET
     attributes: Tensor = _UNSET
     seen: Tensor = _UNSET
-    glimpses: Tensor = _UNSET
     cells: Tensor = _UNSET
     heatmaps: Tensor = _UNSET
     sizes: Tensor = _UNSET
@@ -81,7 +79,7 @@ def _conv(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
 
 
 class Glimpse(nn.Module):
-    """A second look: pieces of the film, cut out around places where a bone may be broken."""
+    """A second look: pieces of the film, cut out around places where a finding may be."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -93,18 +91,18 @@ class Glimpse(nn.Module):
             Block(64),
             _conv(64, width, 2),
         )
-        self.broken = nn.Linear(width + 1, 1)
+        self.there = nn.Linear(width + 1, 1)
         self.token = nn.Linear(width + len(STEPS), hidden)
 
     def forward(self, pieces: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
-        """Pieces (N, 1, PIECE, PIECE) and heatmap logits (N,) to features (N, F) and logits (N,).
+        """Pieces (N, 1, side, side), heatmap logits (N,) to features (N, F) and logits (N,).
 
         A piece's own mean and spread are taken out: how the film was exposed does not matter.
         """
         mean = pieces.mean((2, 3), keepdim=True)
         spread = pieces.std((2, 3), keepdim=True)
         seen = self.trunk((pieces - mean) / (spread + 0.05)).mean((2, 3)).float()
-        return seen, self.broken(torch.cat([seen, score[:, None]], 1))[:, 0]
+        return seen, self.there(torch.cat([seen, score[:, None]], 1))[:, 0]
 
     def tokens(self, seen: Tensor, logits: Tensor) -> Tensor:
         """What is added to the tokens of these places, (B, G, hidden)."""
@@ -177,10 +175,11 @@ class FilmEncoder(PreTrainedModel):
         self.rib_map = nn.Conv2d(d, config.ribs * config.regions, 1)
         self.heat = nn.Sequential(_conv(d, d), nn.Conv2d(d, 3 * len(config.classes), 1))
         self.proposals = Proposals(config)
-        self.glimpse = Glimpse(config.glimpse, wide)
-        kept = list(config.classes.values())
-        before = sum(kept[: list(config.classes).index("fracture")])
-        self.fractures = slice(before, before + config.classes["fracture"])
+        self.glimpses = nn.ModuleDict(
+            {name: Glimpse(config.glimpse, wide) for name in config.looks}
+        )
+        ends = dict(zip(config.classes, accumulate(config.classes.values()), strict=True))
+        self.slots = {name: slice(ends[name] - config.classes[name], ends[name]) for name in ends}
         self.post_init()
 
     @torch.no_grad()
@@ -214,7 +213,7 @@ class FilmEncoder(PreTrainedModel):
     ) -> FilmEncoderOutput:
         """Read a batch of films, (B, 1, S, S), scaled by the image processor.
 
-        Without ``second_look`` the scores of fractures are the heatmap's.
+        Without ``second_look`` all scores are the heatmap's.
         """
         x8 = self.stride8(self.stride4(self.stride2(pixel_values)))
         x16 = self.stride16(x8)
@@ -239,41 +238,45 @@ class FilmEncoder(PreTrainedModel):
         out.seen = self._peaks(out)
         tokens = self.proposals(out.seen.to(self.proposals.norm.weight.dtype))
         if second_look:
-            pieces = self.pieces(pixel_values, out)
-            out.glimpses, out.scores[:, self.fractures] = self.look_again(
-                pieces, out.scores[:, self.fractures]
-            )
-            tokens = self.with_glimpses(tokens, out.glimpses, out.scores[:, self.fractures])
+            for name in self.config.looks:
+                scores = out.scores[:, self.slots[name]]
+                seen, scores = self.look_again(name, self.pieces(name, pixel_values, out), scores)
+                out.scores[:, self.slots[name]] = scores
+                tokens = self.told(name, tokens, seen, scores)
         out.last_hidden_state = tokens
         out.attributes = self.proposals.attributes(tokens)
         return out
 
-    def with_glimpses(self, tokens: Tensor, seen: Tensor, logits: Tensor) -> Tensor:
-        """The tokens (B, P, hidden), those of fractures told what the second look saw."""
+    def told(self, name: str, tokens: Tensor, seen: Tensor, logits: Tensor) -> Tensor:
+        """The tokens (B, P, hidden), those of this class told what its second look saw."""
         more = torch.zeros_like(tokens)
-        more[:, self.fractures] = self.glimpse.tokens(seen, logits).to(tokens.dtype)
+        more[:, self.slots[name]] = self.glimpse(name).tokens(seen, logits).to(tokens.dtype)
         return tokens + more
 
-    def pieces(self, films: Tensor, out: FilmEncoderOutput) -> Tensor:
-        """The films (B, 1, S, S) around each fracture's place, (B, G, 1, PIECE, PIECE)."""
-        size, half = films.shape[-1], PIECE // 2
-        x, y = self.places(out).unbind(-1)
+    def pieces(self, name: str, films: Tensor, out: FilmEncoderOutput) -> Tensor:
+        """The films (B, 1, S, S) around each place of this class, (B, G, 1, side, side)."""
+        size, half = films.shape[-1], self.config.looks[name] // 2
+        x, y = self.places(name, out).unbind(-1)
         reach = torch.arange(-half, half, device=films.device)
         rows = (y[..., None] + reach).clamp(0, size - 1)
         columns = (x[..., None] + reach).clamp(0, size - 1)
         film = torch.arange(len(films), device=films.device)[:, None, None, None]
         return films[film, 0, rows[..., :, None], columns[..., None, :]].unsqueeze(2)
 
-    def places(self, out: FilmEncoderOutput) -> Tensor:
-        """Where fractures may be, (B, G, 2): x, y in pixels of the input."""
-        cells, width = out.cells[:, self.fractures], out.heatmaps.shape[-1]
+    def places(self, name: str, out: FilmEncoderOutput) -> Tensor:
+        """Where this class may be, (B, G, 2): x, y in pixels of the input."""
+        cells, width = out.cells[:, self.slots[name]], out.heatmaps.shape[-1]
         return torch.stack([cells % width, cells // width], -1) * 8 + 4
 
-    def look_again(self, pieces: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def look_again(self, name: str, pieces: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, G, F) and logits (B, G) of places, from the heatmap's logits (B, G)."""
-        seen, logits = self.glimpse(pieces.flatten(0, 1), scores.flatten().float())
+        seen, logits = self.glimpse(name)(pieces.flatten(0, 1), scores.flatten().float())
         shape = pieces.shape[:2]
         return seen.unflatten(0, shape), logits.unflatten(0, shape).to(scores.dtype)
+
+    def glimpse(self, name: str) -> Glimpse:
+        """The second look at this class."""
+        return cast(Glimpse, self.glimpses[name])
 
     def _peaks(self, out: FilmEncoderOutput) -> Tensor:
         """Find the best peaks of each class; fills boxes, scores and cells; returns features."""

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 # Far from any seed a person would type, so that no film of a demo or a test was trained on.
 FIRST_SEED = 10**9
-SHARDS = {"crowded": 100, "single": 40, "standard": 177, "held_out": 6}
+SHARDS = {"crowded": 100, "single": 40, "standard": 237, "held_out": 6}
 ROUNDS = 1  # how often each standard film is encoded for the decoder; past the first, augmented
 
 
@@ -25,7 +25,7 @@ def main(
         Path, typer.Option(help="folder of the run: films, checkpoints, logs, reader")
     ] = Path("runs/embedded"),
     encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 9_000,
-    glimpse_steps: Annotated[int, typer.Option(help="steps of the second look")] = 6_000,
+    glimpse_steps: Annotated[int, typer.Option(help="steps of each second look")] = 6_000,
     decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 6_000,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,
     seed: Annotated[int, typer.Option(help="seed of the weights and of the films' order")] = 0,
@@ -76,8 +76,9 @@ def _train(
     bar: Progress,
 ) -> None:
     """From films to a reader, part by part."""
-    from hilum.training.embedded.decoder_stage import encode, train_decoder
+    from hilum.training.embedded.decoder_stage import train_decoder
     from hilum.training.embedded.encoder_stage import train_encoder
+    from hilum.training.embedded.encodings import encode
     from hilum.training.embedded.export import export
     from hilum.training.embedded.glimpse_stage import mistakes, train_glimpse
     from hilum.training.embedded.shards import Shards
@@ -87,22 +88,27 @@ def _train(
     crowded, single, standard, held_out = (Shards(films, mix) for mix in SHARDS)
     steps = _bars(bar, "encoder (steps)", encoder_steps)[1]
     encoder = train_encoder(out, films, encoder_steps, seed, size, threads, say, steps)
-    one = _bars(bar, "encode (films)", ROUNDS * len(standard) + len(held_out))[0]
+    checked = min(len(held_out), len(single))
+    films_to_encode = ROUNDS * len(standard) + len(held_out) + checked
+    one = _bars(bar, "encode (films)", films_to_encode)[0]
     encodings = encode(encoder, standard, ROUNDS, seed, one)
     unseen = encode(encoder, held_out, 1, seed, one)
-    one = _bars(bar, "look for mistakes (films)", len(single))[0]
+    known = encode(encoder, single, 1, seed, one, checked)
+    one = _bars(bar, "look for mistakes (films)", len(single) + len(crowded))[0]
     mistaken = mistakes(encoder, single, one)
-    found, new = encodings.places(), unseen.places()
-    steps = _bars(bar, "second look (steps)", glimpse_steps)[1]
-    train_glimpse(
-        out, encoder, crowded, single, mistaken, found, new, glimpse_steps, seed, say, steps
-    )
+    # on a crowded film most places of fractures are true
+    mistaken["nodule"] += mistakes(encoder, crowded, one)["nodule"]
+    for name in encoder.config.looks:
+        steps = _bars(bar, f"second look, {name} (steps)", glimpse_steps)[1]
+        learnt = (crowded, mistaken[name])
+        places = (encodings.places(name), unseen.places(name), known.places(name))
+        train_glimpse(out, encoder, name, *learnt, *places, glimpse_steps, seed, say, steps)
     for seen in (encodings, unseen):
         seen.look_again(encoder)
     tokenizer = make_tokenizer(standard.entries + crowded.entries)
     steps = _bars(bar, "decoder (steps)", decoder_steps)[1]
-    learnt = (standard, encodings, held_out, unseen)
-    model = train_decoder(out, encoder, *learnt, tokenizer, decoder_steps, seed, say, steps)
+    read = (standard, encodings, held_out, unseen)
+    model = train_decoder(out, encoder, *read, tokenizer, decoder_steps, seed, say, steps)
     export(model, tokenizer, held_out, out / "reader", say)
 
 

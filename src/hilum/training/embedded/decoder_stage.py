@@ -1,7 +1,7 @@
 """Second stage: the decoder learns to write and to answer from what the encoder has found.
 
-Encoding is nearly all of the work, so every film is encoded before the stage begins, and the
-decoder sees each encoding several times with other words and questions.
+Every film is encoded before the stage begins, and the decoder sees each encoding several times with
+other words and questions.
 What turns a place into a token, and what is told of it, goes on learning here; what finds the
 places does not.
 """
@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
@@ -24,22 +22,17 @@ from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 from hilum.evaluation.metrics import auc
 from hilum.models.embedded import FilmEncoder
 from hilum.models.embedded.attributes import ATTRIBUTES
-from hilum.models.embedded.processing import normalise
 from hilum.report import LANGUAGES
 from hilum.training.embedded import checkpoint
-from hilum.training.embedded.batches import augment, moved, whole
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, SAVE_EVERY, rate
-from hilum.training.embedded.glimpse_stage import Places
+from hilum.training.embedded.encodings import Encodings
 from hilum.training.embedded.losses import told_loss
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import (
     FIRST_ATTRIBUTE,
-    FRACTURE,
-    NEAR,
     QUESTIONS,
     SLOTS,
     Writer,
-    match,
     new_model,
 )
 
@@ -64,113 +57,6 @@ WEIGHTS = {
 }
 
 
-@dataclass
-class Encodings:
-    """Films as the encoder sees them: features of the proposals, and which box is whose.
-
-    Of the places that may be fractures: pieces of the film, the heatmap's logits, whether a true
-    fracture lies there, and, once :meth:`look_again` was called, what the second look gives.
-    """
-
-    seen: Tensor  # (n, proposals, features), half precision
-    film: list[int]
-    slots: list[list[int]]
-    pieces: Tensor  # (n, places, 1, PIECE, PIECE), uint8
-    heat: Tensor  # (n, places)
-    broken: Tensor  # (n, places), bool
-    glimpses: Tensor | None = None
-    logits: Tensor | None = None
-
-    def places(self) -> Places:
-        """Every place on its own."""
-        return Places(
-            self.pieces.flatten(0, 2).numpy(),
-            self.heat.flatten().numpy(),
-            self.broken.flatten().numpy(),
-        )
-
-    @torch.no_grad()
-    def look_again(self, encoder: FilmEncoder) -> None:
-        """Look at every place with the trained second look."""
-        seen, logits = [], []
-        for k in range(0, len(self.pieces), 64):
-            with torch.autocast("cpu", torch.bfloat16):
-                one, other = encoder.look_again(
-                    normalise(self.pieces[k : k + 64]), self.heat[k : k + 64]
-                )
-            seen.append(one.half())
-            logits.append(other.float())
-        self.glimpses, self.logits = torch.cat(seen), torch.cat(logits)
-
-    def tokens(self, encoder: FilmEncoder, rows: list[int]) -> Tensor:
-        """The proposals' tokens (len(rows), proposals, hidden), as the encoder would give them."""
-        assert self.glimpses is not None
-        assert self.logits is not None
-        hidden = encoder.proposals(self.seen[rows].float())
-        return encoder.with_glimpses(hidden, self.glimpses[rows].float(), self.logits[rows])
-
-
-@torch.no_grad()
-def encode(
-    encoder: FilmEncoder, shards: Shards, rounds: int, seed: int, progress: Callable[[], None]
-) -> Encodings:
-    """Every film ``rounds`` times: once as it is, then augmented."""
-    encoder.eval()
-    count = len(shards) * rounds
-    parts, slots = [], []
-    places: list[tuple[Tensor, Tensor, Tensor]] = []
-    for start in range(0, count, 16):
-        rows = [
-            _variant(shards, k, seed, encoder.config.image_size)
-            for k in range(start, min(start + 16, count))
-        ]
-        grey = torch.from_numpy(np.stack([r[0] for r in rows]))[:, None]
-        batch = normalise(grey).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            out = encoder(batch, second_look=False)
-        parts.append(out.seen.half())
-        found = out.boxes.float().numpy()
-        broken = [_near(row, b[encoder.fractures]) for row, b in zip(rows, found, strict=True)]
-        places.append(
-            (
-                encoder.pieces(grey, out),
-                out.scores[:, encoder.fractures].float(),
-                torch.from_numpy(np.stack(broken)),
-            )
-        )
-        for (_, boxes, kinds), b in zip(rows, found, strict=True):
-            slots.append(match(boxes, kinds, b, encoder.config.image_size))
-            progress()
-    film = [k % len(shards) for k in range(count)]
-    return Encodings(torch.cat(parts), film, slots, *(torch.cat(p) for p in zip(*places)))  # noqa: B905
-
-
-def _near(
-    row: tuple[NDArray[np.uint8], list[NDArray[np.float32]], list[int]],
-    found: NDArray[np.float32],
-) -> NDArray[np.bool_]:
-    """Which of the boxes found (P, 4) have a true fracture's centre within 15 mm."""
-    film, boxes, kinds = row
-    true = [(b[:2] + b[2:]) / 2 for b, k in zip(boxes, kinds, strict=True) if k == FRACTURE]
-    near = np.zeros(len(found), bool)
-    for centre in true:
-        near |= np.hypot(*((found[:, :2] + found[:, 2:]) / 2 - centre).T) < NEAR * len(film)
-    return near
-
-
-def _variant(
-    shards: Shards, k: int, seed: int, size: int
-) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]], list[int]]:
-    """Film number ``k``, its true boxes and their classes; past the first round, augmented."""
-    film, _, entry = shards[k % len(shards)]
-    if k < len(shards):
-        film, turn = whole(film, size)
-    else:
-        film, turn = augment(film, size, np.random.default_rng([seed, k]))
-    boxes = [moved(np.array(r[1:5], np.float32), turn) for r in entry["instances"]]
-    return film, boxes, [int(r[0]) for r in entry["instances"]]
-
-
 def train_decoder(
     folder: Path,
     encoder: FilmEncoder,
@@ -192,9 +78,8 @@ def train_decoder(
     for module in decoder.modules():
         if hasattr(module, "dropout") and isinstance(module.dropout, float):
             module.dropout = DROPOUT
-    part = nn.ModuleDict(
-        {"decoder": decoder, "proposals": encoder.proposals, "token": encoder.glimpse.token}
-    )
+    told = nn.ModuleDict({name: encoder.glimpse(name).token for name in encoder.config.looks})
+    part = nn.ModuleDict({"decoder": decoder, "proposals": encoder.proposals, "told": told})
     optimizer = checkpoint.optimizer_of(part)
     path = folder / "decoder.safetensors"
     step = checkpoint.resume(path, part, optimizer)
@@ -210,11 +95,11 @@ def train_decoder(
         rows = [int(r) for r in rng.integers(len(encodings.film), size=FILMS)]
         with torch.autocast("cpu", torch.bfloat16):
             hidden = encodings.tokens(encoder, rows)
-            told = encoder.proposals.attributes(hidden)
+            answers = encoder.proposals.attributes(hidden)
             hidden = hidden + NOISE * torch.randn_like(hidden)
             losses = _losses(decoder, hidden, films, encodings, rows, writer, rng)
             losses["attributes"] = ATTRIBUTES_WEIGHT * told_loss(
-                told, _attributes(films, encodings, rows)
+                answers, _attributes(films, encodings, rows)
             )
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()

@@ -1,10 +1,10 @@
-"""Between the stages: the second look learns to tell broken bone from whole, piece by piece.
+"""Between the stages: the second looks learn to tell a finding from what resembles it.
 
-From pieces cut around every true fracture of the crowded films, around whole bone of the same
-films, and where the encoder is wrong: whole bone of the single films that it takes for broken.
-None is of a film that the decoder learns from, which would otherwise come to trust a second look
-that knows its films by heart. At the end a few numbers are fitted on such films: how much the
-second look counts beside the heatmap.
+From pieces cut around every true one of the crowded films, around whole bone of the same films, and
+where the encoder is wrong: what it takes for a finding, and is none. None is of a film that the
+decoder learns from, which would otherwise come to trust a second look that knows its films by
+heart. At the end a few numbers are fitted on such films: how much the second look counts beside the
+heatmap.
 """
 
 from __future__ import annotations
@@ -25,60 +25,73 @@ from torch.nn import functional as F
 
 from hilum.evaluation.metrics import auc
 from hilum.models.embedded import FilmEncoder
-from hilum.models.embedded.encoder import PIECE
+from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import checkpoint
 from hilum.training.embedded.batches import ahead, whole
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, rate
+from hilum.training.embedded.encodings import Places
 from hilum.training.embedded.shards import Shards
-from hilum.training.embedded.words import FRACTURE
 
-CROWDED, BROKEN, WHOLE = 32, 6, 3  # a step's films, and pieces of each
-SINGLE, MISTAKEN = 24, 4
+
+class Cut(NamedTuple):
+    """A step's pieces: of ``crowded`` films ``true`` and ``whole`` bone, of others ``mistaken``."""
+
+    crowded: int
+    true: int
+    whole: int
+    others: int
+    mistaken: int
+
+
+CUTS = {"nodule": Cut(48, 2, 0, 56, 2), "fracture": Cut(32, 6, 3, 24, 4)}
 RATE = 2e-3
-CLEAR = 14 / 400  # share of the film's width: whole bone lies at least this far from a break
+CLEAR = 14 / 400  # share of the film's width: a mistake lies at least this far from a true one
 # how far (pixels of the encoder's input) a piece may lie from its place: the encoder knows a true
 # one to a cell or so, and a mistaken one is where it is
 ANYWHERE, HERE = 6.0, 3.0
 FUSED_DECAY = 1e-4  # keeps the weights finite where few places tell all apart
 
 
-class Places(NamedTuple):
-    """Places where the encoder sees a fracture: what it learns to tell apart here."""
+class Mistakes(NamedTuple):
+    """One film, and the places (n, 2) in its pixels where a finding is seen that is not there."""
 
-    pieces: NDArray[np.uint8]  # (n, PIECE, PIECE)
-    scores: NDArray[np.float32]  # (n,), the heatmap's logits
-    broken: NDArray[np.bool_]  # (n,), whether a true fracture lies there
+    film: NDArray[np.uint8]
+    points: NDArray[np.float32]
 
 
 def train_glimpse(
     folder: Path,
     encoder: FilmEncoder,
+    name: str,
     crowded: Shards,
-    single: Shards,
-    mistaken: list[NDArray[np.float32]],
+    mistaken: list[Mistakes],
     found: Places,
     unseen: Places,
+    known: Places,
     steps: int,
     seed: int,
     say: Callable[[str], None],
     progress: Callable[[int], None],
 ) -> None:
-    """Train, or go on training, the encoder's second look to ``steps`` steps.
+    """Train, or go on training, the encoder's second look at one class to ``steps`` steps.
 
-    ``mistaken``: of each single film what :func:`mistakes` found. ``found``, ``unseen``: places on
-    films to weigh it by, and on films to check with.
+    ``found``: places on films to weigh it by. ``unseen``, ``known``: on films to check with, and,
+    for how well it knows them by heart, on films whose mistakes it learns from.
     """
     torch.manual_seed(seed)
-    glimpse: Any = encoder.glimpse
-    glimpse.to(memory_format=torch.channels_last)
+    glimpse = encoder.glimpse(name)
+    glimpse.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = checkpoint.optimizer_of(glimpse)
-    path = folder / "glimpse.safetensors"
+    path = folder / f"glimpse-{name}.safetensors"
     step = checkpoint.resume(path, glimpse, optimizer)
-    log = checkpoint.Log(folder / "glimpse.jsonl", step, say)
-    size = encoder.config.image_size
+    log = checkpoint.Log(path.with_suffix(".jsonl"), step, say)
+    scale = Scale(encoder.config.image_size, encoder.config.looks[name])
+    kind = list(CLASSES).index(name)
     cut = ahead(
-        lambda k: cut_pieces(crowded, single, mistaken, size, np.random.default_rng([seed, k, 7])),
+        lambda k: cut_pieces(
+            CUTS[name], kind, crowded, mistaken, scale, np.random.default_rng([seed, k, 7])
+        ),
         count(step),
     )
     begun, mean = time.monotonic(), math.nan
@@ -86,10 +99,10 @@ def train_glimpse(
     while step < steps:
         for group in optimizer.param_groups:
             group["lr"] = rate(step, steps, RATE)
-        pieces, broken = next(cut)
+        pieces, there = next(cut)
         with torch.autocast("cpu", torch.bfloat16):
             logits = glimpse(_tensor(pieces), torch.zeros(len(pieces)))[1]
-        loss = F.binary_cross_entropy_with_logits(logits.float(), torch.from_numpy(broken).float())
+        loss = F.binary_cross_entropy_with_logits(logits.float(), torch.from_numpy(there).float())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(glimpse.parameters(), 1.0)
@@ -101,6 +114,7 @@ def train_glimpse(
             row: dict[str, Any] = {"step": step, "seconds": time.monotonic() - begun, "loss": mean}
             if step % (10 * PRINT_EVERY) == 0:
                 row |= _check(glimpse, unseen)
+                row["learnt_auc_piece"] = _check(glimpse, known)["auc_piece"]
             log.write(row)
         if step % (10 * PRINT_EVERY) == 0 or step == steps:
             checkpoint.save(path, glimpse, optimizer, step)
@@ -111,10 +125,14 @@ def train_glimpse(
 @torch.no_grad()
 def mistakes(
     encoder: FilmEncoder, films: Shards, progress: Callable[[], None]
-) -> list[NDArray[np.float32]]:
-    """Where the encoder takes whole bone for broken: of each film, places (n, 2) in its pixels."""
+) -> dict[str, list[Mistakes]]:
+    """Where the encoder sees what is not there, by class; films without such a place are left out.
+
+    A look at every class goes through the films once.
+    """
     encoder.eval()
-    size, result = encoder.config.image_size, []
+    size = encoder.config.image_size
+    result: dict[str, list[Mistakes]] = {name: [] for name in encoder.config.looks}
     for start in range(0, len(films), 16):
         numbers = range(start, min(start + 16, len(films)))
         squares, turns = zip(*(whole(films[k][0], size) for k in numbers), strict=True)
@@ -123,76 +141,94 @@ def mistakes(
             out = encoder(
                 normalise(grey).contiguous(memory_format=torch.channels_last), second_look=False
             )
-        for k, turn, places in zip(numbers, turns, encoder.places(out).numpy(), strict=True):
-            found = (places - turn[:, 2]) / (turn[0, 0], turn[1, 1])
+        places = {name: encoder.places(name, out).numpy() for name in result}
+        for row, (k, turn) in enumerate(zip(numbers, turns, strict=True)):
             film, _, entry = films[k]
-            result.append(found[_apart(found, entry) > CLEAR * len(film)].astype(np.float32))
+            for name, kept in result.items():
+                points = (places[name][row] - turn[:, 2]) / (turn[0, 0], turn[1, 1])
+                apart = _apart(points, _centres(entry, list(CLASSES).index(name)))
+                points = points[apart > CLEAR * len(film)].astype(np.float32)
+                if len(points):
+                    kept.append(Mistakes(film, points))
             progress()
     return result
 
 
-def _centres(entry: dict[str, Any]) -> NDArray[np.float32]:
-    """Middles (n, 2) of a film's true fractures."""
-    boxes = [r[1:5] for r in entry["instances"] if r[0] == FRACTURE and r[1] >= 0]
+def _centres(entry: dict[str, Any], kind: int) -> NDArray[np.float32]:
+    """Middles (n, 2) of a film's true findings of a class."""
+    boxes = [r[1:5] for r in entry["instances"] if r[0] == kind and r[1] >= 0]
     true = np.array(boxes, np.float32).reshape(-1, 2, 2)
     return np.asarray(true.mean(1))
 
 
-def _apart(points: NDArray[np.float32], entry: dict[str, Any]) -> NDArray[np.float32]:
-    """How far (pixels) each point lies from the next true fracture."""
-    centres = _centres(entry)
+def _apart(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far (pixels) each point lies from the next centre."""
     if not len(centres):
         return np.full(len(points), np.inf, np.float32)
     return np.asarray(np.hypot(*(points[:, None] - centres[None]).transpose(2, 0, 1)).min(1))
 
 
+class Scale(NamedTuple):
+    """Side of the encoder's input, and of the pieces cut from it, in its pixels."""
+
+    film: int
+    piece: int
+
+
 def cut_pieces(
+    cut: Cut,
+    kind: int,
     crowded: Shards,
-    single: Shards,
-    mistaken: list[NDArray[np.float32]],
-    size: int,
+    mistaken: list[Mistakes],
+    scale: Scale,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Pieces around true fractures, around whole bone, and around what was taken for broken."""
+    """Pieces around what is there, around whole bone, and around what was taken for there."""
     pieces: list[NDArray[np.uint8]] = []
-    broken: list[bool] = []
+    there: list[bool] = []
 
-    def cut(film: NDArray[np.uint8], points: Any, many: int, is_broken: bool, near: float) -> None:
+    def take(film: NDArray[np.uint8], points: Any, many: int, true: bool, near: float) -> None:
         for x, y in points[rng.integers(len(points), size=many)] if len(points) else ():
-            pieces.append(_piece(film, x, y, size, near, rng))
-            broken.append(is_broken)
+            pieces.append(_piece(film, x, y, scale, near, rng))
+            there.append(true)
 
-    for index in rng.integers(len(crowded), size=CROWDED):
+    for index in rng.integers(len(crowded), size=cut.crowded):
         film, tracks, entry = crowded[int(index)]
-        axis = tracks.reshape(-1, 4)[:, :2]
-        apart = _apart(axis, entry)
-        cut(film, _centres(entry), BROKEN, True, ANYWHERE)
-        cut(film, axis[apart > CLEAR * len(film)], WHOLE, False, ANYWHERE)
-    for index in rng.integers(len(single), size=SINGLE):
-        cut(single[int(index)][0], mistaken[int(index)], MISTAKEN, False, HERE)
-    return np.stack(pieces), np.array(broken)
+        centres, axis = _centres(entry, kind), tracks.reshape(-1, 4)[:, :2]
+        take(film, centres, cut.true, True, ANYWHERE)
+        if cut.whole:
+            apart = _apart(axis, centres)
+            take(film, axis[apart > CLEAR * len(film)], cut.whole, False, ANYWHERE)
+    for index in rng.integers(len(mistaken), size=cut.others if mistaken else 0):
+        take(*mistaken[int(index)], cut.mistaken, False, HERE)
+    return np.stack(pieces), np.array(there)
 
 
 def _piece(
-    film: NDArray[np.uint8], x: float, y: float, size: int, near: float, rng: np.random.Generator
+    film: NDArray[np.uint8],
+    x: float,
+    y: float,
+    scale: Scale,
+    near: float,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     """One piece as the encoder would cut it, within ``near`` pixels of its input.
 
     Half of them as sharp as a piece will be, the others turned and scaled a little.
     """
-    scale, angle, flip = len(film) / size, 0.0, rng.choice([-1, 1])
+    zoom, angle, flip = len(film) / scale.film, 0.0, rng.choice([-1, 1])
     off = rng.uniform(-near, near, 2)
     if rng.random() < 0.5:
         x, y, off = round(x), round(y), np.rint(off)
     else:
-        scale, angle = scale * rng.uniform(0.93, 1.07), rng.uniform(-0.1, 0.1)
-    c, s = math.cos(angle) * scale, math.sin(angle) * scale
+        zoom, angle = zoom * rng.uniform(0.93, 1.07), rng.uniform(-0.1, 0.1)
+    c, s = math.cos(angle) * zoom, math.sin(angle) * zoom
     turn = np.array([[flip * c, -s], [flip * s, c]])
-    shift = turn @ (off - PIECE / 2) + (x, y)
+    shift = turn @ (off - scale.piece / 2) + (x, y)
     piece = cv2.warpAffine(
         film,
         np.column_stack([turn, shift]),
-        (PIECE, PIECE),
+        (scale.piece, scale.piece),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
@@ -205,12 +241,12 @@ def fuse(glimpse: Any, found: Places) -> None:
 
     On films that neither has learnt from. Nothing is changed where all places are of one kind.
     """
-    if found.broken.all() or not found.broken.any():
+    if found.there.all() or not found.there.any():
         return
-    heat, truth = torch.from_numpy(found.scores), torch.from_numpy(found.broken).float()
+    heat, truth = torch.from_numpy(found.scores), torch.from_numpy(found.there).float()
     seen, _ = _looked(glimpse, found)
     given = torch.cat([seen, heat[:, None]], 1)
-    last: torch.nn.Linear = glimpse.broken
+    last: torch.nn.Linear = glimpse.there
     optimizer = torch.optim.LBFGS(last.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Any:
@@ -249,4 +285,4 @@ def _check(glimpse: Any, unseen: Places) -> dict[str, float]:
     glimpse.train()
     both = unseen.scores + logits
     scores = {"heat": unseen.scores, "piece": logits, "both": both}
-    return {f"auc_{name}": auc(unseen.broken, score) for name, score in scores.items()}
+    return {f"auc_{name}": auc(unseen.there, score) for name, score in scores.items()}
