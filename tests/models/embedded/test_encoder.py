@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from hilum.models.embedded import FilmEncoder, FilmEncoderConfig, FilmEncoderOutput
-from hilum.models.embedded.configuration import CLASSES
+from hilum.models.embedded.configuration import CLASSES, LOOKS
 
 SIZE, SLOTS = 128, sum(CLASSES.values())
 PACKAGE_LIMIT = 20e6  # bytes of weights in the package
@@ -73,11 +73,20 @@ def test_classes_keep_their_order_though_json_sorts_its_keys(tmp_path: Path) -> 
 def test_a_class_without_a_channel_is_refused() -> None:
     with pytest.raises(ValueError, match="hernia"):
         FilmEncoderConfig(classes={"hernia": 1})
+    with pytest.raises(ValueError, match="hernia"):
+        FilmEncoderConfig(looks={"hernia": 48})
 
 
-def test_default_classes_are_not_shared() -> None:
+def test_defaults_are_not_shared() -> None:
     FilmEncoderConfig().classes["fracture"] = 1
+    FilmEncoderConfig().looks["fracture"] = 1
     assert FilmEncoderConfig().classes == CLASSES
+    assert FilmEncoderConfig().looks == LOOKS
+
+
+def test_what_is_not_proposed_is_not_looked_at() -> None:
+    assert FilmEncoderConfig(classes={"fracture": 2, "nodule": 1}).looks == LOOKS
+    assert list(FilmEncoderConfig(classes={"fracture": 2}).looks) == ["fracture"]
 
 
 def test_the_auto_classes_open_what_was_saved_exactly(encoder: FilmEncoder, tmp_path: Path) -> None:
@@ -247,6 +256,52 @@ def test_only_the_text_and_not_the_peaks_carry_a_gradient_to_the_heat(encoder: F
     assert head is None or not head.any()
     assert encoder.proposals.slot.weight.grad.any()
     encoder.zero_grad()
+
+
+# -- second looks -----------------------------------------------------------------------------
+
+
+def test_only_the_places_of_classes_with_a_look_are_told(encoder: FilmEncoder) -> None:
+    batch = films(2)
+    with torch.inference_mode():
+        once, twice = encoder(batch, second_look=False), encoder(batch)
+    assert torch.equal(once.cells, twice.cells)
+    changed = torch.zeros(SLOTS, dtype=torch.bool)
+    for name in LOOKS:
+        changed[encoder.slots[name]] = True
+    assert torch.equal((once.scores != twice.scores).all(0), changed)
+    told = (once.last_hidden_state != twice.last_hidden_state).any(-1).all(0)
+    assert torch.equal(told, changed)
+    plain = make(small(looks={}))
+    plain.load_state_dict(encoder.state_dict(), strict=False)
+    assert torch.equal(read(plain, batch).scores, once.scores)
+
+
+def test_a_piece_is_the_film_around_its_place(encoder: FilmEncoder) -> None:
+    """Also at the film's edge, whose last row goes on."""
+    batch = films(1)
+    out = read(encoder, batch)
+    for name, side in LOOKS.items():
+        padded = torch.nn.functional.pad(batch, [side // 2] * 4, mode="replicate")[0]
+        pieces = encoder.pieces(name, batch, out)[0]
+        for piece, (x, y) in zip(pieces, encoder.places(name, out)[0].tolist(), strict=True):
+            assert torch.equal(piece, padded[:, y : y + side, x : x + side])
+
+
+def test_a_mirrored_piece_is_the_same_piece(encoder: FilmEncoder) -> None:
+    """But for training, where pieces are mirrored by chance."""
+    glimpse, scores = encoder.glimpse("fracture"), torch.zeros(4)
+    pieces = films(4)[..., :48, :48]
+    with torch.inference_mode():
+        seen, logits = glimpse(pieces, scores)
+        again, likewise = glimpse(pieces.flip(3), scores)
+        trained, _ = glimpse.train()(pieces, scores)
+        other, _ = glimpse(pieces.flip(3), scores)
+        glimpse.eval()
+    torch.testing.assert_close(seen, again)
+    torch.testing.assert_close(logits, likewise)
+    assert not torch.allclose(seen[0], seen[1], atol=1e-2)
+    assert not torch.allclose(trained, other, atol=1e-2)
 
 
 # -- size -------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class FilmEncoderConfig(PreTrainedConfig):
     ``image_size``: side of the square film in pixels, a multiple of 32. ``channels``: widths at
     strides 2, 4, 8, 16, 32. ``detail``: width of the stride-8 map that proposals are read from.
     ``glimpse``: width of a second look at a place. ``classes``, ``looks``: in the order of
-    :data:`CLASSES`, whatever the order they are given in.
+    :data:`CLASSES`, whatever the order they are given in; no look at a class without proposals.
     """
 
     model_type = "hilum_film_encoder"
@@ -48,11 +48,9 @@ class FilmEncoderConfig(PreTrainedConfig):
     looks: dict[str, int] = field(default_factory=lambda: dict(LOOKS))
 
     def __post_init__(self, **kwargs):  # type: ignore[no-untyped-def]
-        if unknown := set(self.classes) - set(CLASSES):
+        if unknown := {*self.classes, *self.looks} - set(CLASSES):
             raise ValueError(f"classes that no film encoder knows: {sorted(unknown)}")
         # config.json is written with its keys sorted, but channels and slots have one order
         self.classes = {name: self.classes[name] for name in CLASSES if name in self.classes}
-        if unknown := set(self.looks) - set(self.classes):
-            raise ValueError(f"looks at classes that the film encoder has not: {sorted(unknown)}")
         self.looks = {name: self.looks[name] for name in self.classes if name in self.looks}
         super().__post_init__(**kwargs)

@@ -97,11 +97,15 @@ class Glimpse(nn.Module):
     def forward(self, pieces: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
         """Pieces (N, 1, side, side), heatmap logits (N,) to features (N, F) and logits (N,).
 
-        A piece's own mean and spread are taken out: how the film was exposed does not matter.
+        A piece's own mean and spread are taken out: how the film was exposed does not matter. After
+        training each piece is looked at mirrored too: a finding is one on either side.
         """
         mean = pieces.mean((2, 3), keepdim=True)
         spread = pieces.std((2, 3), keepdim=True)
-        seen = self.trunk((pieces - mean) / (spread + 0.05)).mean((2, 3)).float()
+        pieces = (pieces - mean) / (spread + 0.05)
+        ways = [pieces] if self.training else [pieces, pieces.flip(3)]
+        seen = self.trunk(torch.cat(ways)).mean((2, 3)).float()
+        seen = torch.stack(seen.chunk(len(ways))).mean(0)
         return seen, self.there(torch.cat([seen, score[:, None]], 1))[:, 0]
 
     def tokens(self, seen: Tensor, logits: Tensor) -> Tensor:
