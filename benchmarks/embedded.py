@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--reader", default="embedded")
     parser.add_argument("--films", type=Path, default=Path("runs/benchmark-films"))
-    parser.add_argument("--wrong", type=Path, help="folder for pictures of wrongly read fractures")
+    parser.add_argument("--wrong", type=Path, help="folder for pictures of wrong readings")
     args = parser.parse_args()
     folder = args.films / f"seed{args.seed}-n{args.n}-{args.size}px"
     truth = folder / "truth.jsonl"
@@ -269,21 +269,23 @@ def show(figures: dict[str, Any]) -> None:
 def picture_wrong(
     rows: list[dict[str, Any]], reports: list[Report], folder: Path, out: Path, most: int = 12
 ) -> None:
-    """Pictures of the worst fracture errors: missed with certainty, or seen where none is."""
+    """Pictures of each finding's worst errors: missed with certainty, or seen where none is."""
     from hilum import imaging
     from hilum.reading import overlay
 
     out.mkdir(parents=True, exist_ok=True)
-    errors = []
-    for row, report in zip(rows, reports, strict=True):
-        y = findings_of(row)[FindingName.FRACTURE].present
-        p = report.finding(FindingName.FRACTURE).probability  # type: ignore[union-attr]
-        errors.append((abs(y - (p or 0)), row, report))
-    for k, (error, row, report) in enumerate(sorted(errors, key=lambda e: -e[0])[:most]):
-        if error < 0.5:
-            break
-        overlay.save(report, imaging.load_study([folder / row["path"]]), out / f"wrong-{k:02d}.png")
-        print(f"wrong-{k:02d}: {row['path']} p-error {error:.2f}; truth: {row['report']['en']}")
+    for name in SIMULATED:
+        errors = []
+        for row, report in zip(rows, reports, strict=True):
+            finding = report.finding(name)
+            assert finding is not None
+            error = abs(findings_of(row)[name].present - (finding.probability or 0))
+            errors.append((error, row, report))
+        worst = sorted(errors, key=lambda e: -e[0])[:most]
+        for k, (error, row, report) in enumerate(e for e in worst if e[0] >= 0.5):
+            picture = f"{name}-{k:02d}.png"
+            overlay.save(report, imaging.load_study([folder / row["path"]]), out / picture)
+            print(f"{picture}: {row['path']} p-error {error:.2f}; truth: {row['report']['en']}")
 
 
 if __name__ == "__main__":
