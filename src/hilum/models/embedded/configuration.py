@@ -19,7 +19,7 @@ CLASSES = {
     "fracture": 7,
 }
 # class -> side of the pieces of film around its places that are looked at once more, in pixels of
-# the encoder's input (1.6 of a phantom's millimetre at 640)
+# the encoder's input (at 640, 1.6 pixels are a millimetre of a phantom)
 LOOKS = {"nodule": 64, "fracture": 48}
 
 

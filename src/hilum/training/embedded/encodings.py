@@ -90,12 +90,12 @@ def encode(
     rounds: int,
     seed: int,
     progress: Callable[[], None],
-    most: int | None = None,
+    most: int = sys.maxsize,
 ) -> Encodings:
     """Every film ``rounds`` times, once as it is, then augmented; ``most`` films at most."""
     encoder.eval()
     size, looks = encoder.config.image_size, encoder.config.looks
-    count = min(len(shards) * rounds, most or sys.maxsize)
+    count = min(len(shards) * rounds, most)
     parts, slots = [], []
     pieces: dict[str, list[Tensor]] = {name: [] for name in looks}
     heat: dict[str, list[Tensor]] = {name: [] for name in looks}
