@@ -10,6 +10,7 @@ import torch
 
 from hilum.models.embedded.configuration import CLASSES, LOOKS
 from hilum.models.embedded.processing import normalise
+from hilum.training.embedded import looking
 from hilum.training.embedded.batches import moved, whole
 from hilum.training.embedded.encodings import Encodings, encode
 from hilum.training.embedded.shards import Shards
@@ -25,16 +26,15 @@ def standard(films: Path) -> Shards:
 
 
 @pytest.fixture
-def encodings(standard: Shards) -> Encodings:
-    encodings = encode(make_encoder(SIZE), standard, 2, 5, lambda: None)
+def encodings(standard: Shards, tmp_path: Path) -> Encodings:
+    encodings = encode(make_encoder(SIZE), standard, tmp_path / "standard", lambda: None)
     encodings.look_again(make_encoder(SIZE))
     return encodings
 
 
-def test_the_first_round_is_the_film_as_it_is(standard: Shards, encodings: Encodings) -> None:
+def test_a_film_is_encoded_as_it_is(standard: Shards, encodings: Encodings) -> None:
     encoder = make_encoder(SIZE)
-    assert encodings.seen.shape[:2] == (2 * len(standard), SLOTS)
-    assert encodings.film == [*range(len(standard))] * 2
+    assert encodings.seen.shape[:2] == (len(standard), SLOTS)
     for k in (0, 9, len(standard) - 1):
         film, _, entry = standard[k]
         with torch.no_grad():
@@ -49,30 +49,37 @@ def test_the_first_round_is_the_film_as_it_is(standard: Shards, encodings: Encod
         assert sum(a == b for a, b in zip(exact, encodings.slots[k], strict=True)) >= len(kinds) - 1
 
 
-def test_later_rounds_are_augmented_and_drawn_from_the_seed(
-    standard: Shards, encodings: Encodings
+def test_every_film_is_counted_once(
+    standard: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    n = len(standard)
-    assert not torch.allclose(encodings.seen[0], encodings.seen[n], atol=0.01)
-    again = encode(make_encoder(SIZE), standard, 2, 5, lambda: None)
-    assert torch.equal(again.seen, encodings.seen)
-    assert again.slots == encodings.slots
-    other = encode(make_encoder(SIZE), standard, 2, 6, lambda: None)
-    assert torch.equal(other.seen[:n], encodings.seen[:n])
-    assert not torch.equal(other.seen[n:], encodings.seen[n:])
-
-
-def test_every_film_is_counted_once(standard: Shards) -> None:
+    monkeypatch.setattr(looking, "PART", 6)
     ticks: list[int] = []
-    encode(make_encoder(SIZE), standard, 1, 5, lambda: ticks.append(1))
-    assert len(ticks) == len(standard)
+    for runs in (1, 2):  # looked at, and kept
+        encode(make_encoder(SIZE), standard, tmp_path / "s", lambda: ticks.append(1))
+        assert len(ticks) == runs * len(standard)
 
 
-def test_no_more_films_than_asked_for(standard: Shards, encodings: Encodings) -> None:
-    few = encode(make_encoder(SIZE), standard, 1, 5, lambda: None, 3)
-    assert few.film == [0, 1, 2]
+def test_no_more_films_than_asked_for(
+    standard: Shards, encodings: Encodings, tmp_path: Path
+) -> None:
+    few = encode(make_encoder(SIZE), standard, tmp_path / "few", lambda: None, 3)
+    assert few.slots == encodings.slots[:3]
     for name in few.pieces:
         assert torch.equal(few.pieces[name], encodings.pieces[name][:3])
+
+
+def test_what_is_kept_is_what_was_seen(
+    standard: Shards, encodings: Encodings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In parts that cut through a shard, made in one run and kept for the next."""
+    monkeypatch.setattr(looking, "PART", 6)
+    for _ in ("looked at", "kept"):
+        again = encode(make_encoder(SIZE), standard, tmp_path / "s", lambda: None)
+        assert torch.allclose(again.seen.float(), encodings.seen.float(), atol=0.05)
+        assert again.slots == encodings.slots
+        for name in LOOKS:
+            assert torch.equal(again.there[name], encodings.there[name])
+            assert torch.equal(again.pieces[name], encodings.pieces[name])
 
 
 def test_kept_places_give_the_tokens_that_the_encoder_gives(

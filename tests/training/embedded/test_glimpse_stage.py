@@ -163,11 +163,13 @@ def test_a_piece_is_at_the_scale_of_the_encoders_input(side: int) -> None:
 
 
 @pytest.mark.parametrize("name", LOOKS)
-def test_mistakes_are_places_of_the_film_far_from_what_is_true(films: Path, name: str) -> None:
+def test_mistakes_are_places_of_the_film_far_from_what_is_true(
+    films: Path, name: str, tmp_path: Path
+) -> None:
     """In the film's own pixels, though every other shard is coarser than the input."""
     encoder, single = make_encoder(SIZE), Shards(films, "single")
     done: list[int] = []
-    found = mistakes(encoder, single, lambda: done.append(1))[name]
+    found = mistakes(encoder, single, tmp_path / "m", lambda: done.append(1))[name]
     assert len(single) == len(done)
     kept = CLASSES[name]
     assert len({len(row.film) for row in found}) == 2
@@ -187,10 +189,12 @@ def test_mistakes_are_places_of_the_film_far_from_what_is_true(films: Path, name
             assert (np.hypot(points[:, 0] - x, points[:, 1] - y) > 14 / 400 * len(film)).all()
 
 
-def test_a_film_without_a_mistake_is_left_out(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_film_without_a_mistake_is_left_out(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(glimpse_stage, "CLEAR", 2.0)  # no place of the film is that far away
     single = Shards(films, "single")
-    found = mistakes(make_encoder(SIZE), single, lambda: None)["fracture"]
+    found = mistakes(make_encoder(SIZE), single, tmp_path / "m", lambda: None)["fracture"]
     broken = [any(r[0] == FRACTURE and r[1] >= 0 for r in e["instances"]) for e in single.entries]
     assert 0 < len(found) == broken.count(False) < len(single)
 

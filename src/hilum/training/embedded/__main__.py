@@ -17,16 +17,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 # Far from any seed a person would type, so that no film of a demo or a test was trained on.
 FIRST_SEED = 10**9
 SHARDS = {"crowded": 100, "single": 40, "standard": 237, "held_out": 6}
-ROUNDS = 1  # how often each standard film is encoded for the decoder; past the first, augmented
 
 
 def main(
     out: Annotated[
         Path, typer.Option(help="folder of the run: films, checkpoints, logs, reader")
     ] = Path("runs/embedded"),
-    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 9_000,
-    glimpse_steps: Annotated[int, typer.Option(help="steps of each second look")] = 6_000,
-    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 6_000,
+    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 6_000,
+    glimpse_steps: Annotated[int, typer.Option(help="steps of each second look")] = 4_000,
+    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 4_000,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,
     seed: Annotated[int, typer.Option(help="seed of the weights and of the films' order")] = 0,
     scale: Annotated[float, typer.Option(help="share of the films to simulate, for a trial")] = 1.0,
@@ -89,15 +88,16 @@ def _train(
     steps = _bars(bar, "encoder (steps)", encoder_steps)[1]
     encoder = train_encoder(out, films, encoder_steps, seed, size, threads, say, steps)
     checked = min(len(held_out), len(single))
-    films_to_encode = ROUNDS * len(standard) + len(held_out) + checked
-    one = _bars(bar, "encode (films)", films_to_encode)[0]
-    encodings = encode(encoder, standard, ROUNDS, seed, one)
-    unseen = encode(encoder, held_out, 1, seed, one)
-    known = encode(encoder, single, 1, seed, one, checked)
+    kept = out / "seen"
+    kept.mkdir(exist_ok=True)
+    one = _bars(bar, "encode (films)", len(standard) + len(held_out) + checked)[0]
+    encodings = encode(encoder, standard, kept / "standard", one)
+    unseen = encode(encoder, held_out, kept / "held_out", one)
+    known = encode(encoder, single, kept / "single", one, checked)
     one = _bars(bar, "look for mistakes (films)", len(single) + len(crowded))[0]
-    mistaken = mistakes(encoder, single, one)
+    mistaken = mistakes(encoder, single, kept / "mistakes-single", one)
     # on a crowded film most places of fractures are true
-    mistaken["nodule"] += mistakes(encoder, crowded, one)["nodule"]
+    mistaken["nodule"] += mistakes(encoder, crowded, kept / "mistakes-crowded", one)["nodule"]
     for name in encoder.config.looks:
         steps = _bars(bar, f"second look, {name} (steps)", glimpse_steps)[1]
         learnt = (crowded, mistaken[name])

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedTokenizerFast, VisionEncoderDecoderModel
 
 from hilum.evaluation.metrics import auc
@@ -92,8 +93,9 @@ def train_decoder(
             group["lr"] = rate(step, steps, RATE)
         rng = np.random.default_rng([seed, step, 2])
         torch.manual_seed(int(rng.integers(2**62)))  # dropout: a resumed run draws the same
-        rows = [int(r) for r in rng.integers(len(encodings.film), size=FILMS)]
-        with torch.autocast("cpu", torch.bfloat16):
+        rows = [int(r) for r in rng.integers(len(encodings.seen), size=FILMS)]
+        # for so short sequences plain products take two thirds of the fused kernel's time
+        with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16):
             hidden = encodings.tokens(encoder, rows)
             answers = encoder.proposals.attributes(hidden)
             hidden = hidden + NOISE * torch.randn_like(hidden)
@@ -114,7 +116,7 @@ def train_decoder(
             if step % CHECK_EVERY == 0:
                 row |= check(decoder, encoder, unseen, held_out, writer)
                 # films it learns from: how well it knows them by heart
-                learnt = check(decoder, encoder, encodings, films, writer, len(unseen.film))
+                learnt = check(decoder, encoder, encodings, films, writer, len(unseen.seen))
                 row["learnt_auc_fracture"] = learnt["auc_fracture"]
             log.write(row)
         if step % SAVE_EVERY == 0 or step == steps:
@@ -134,12 +136,12 @@ def check(
 ) -> dict[str, float]:
     """AUC of each answer on these films, ``most`` of them."""
     decoder.eval()
-    numbers = encodings.film[:most]
-    hidden = encodings.tokens(encoder, list(range(len(numbers))))
+    rows = range(len(encodings.seen))[:most]
+    hidden = encodings.tokens(encoder, list(rows))
     yes, no = writer.answers
     result = {}
     for name, question in QUESTIONS.items():
-        truth = np.array([question.true(films.entries[k]) for k in numbers])
+        truth = np.array([question.true(films.entries[k]) for k in rows])
         logits = _asked(decoder, hidden, [writer.question(question)] * len(hidden))
         result[f"auc_{name}"] = auc(truth, (logits[:, yes] - logits[:, no]).numpy())
     decoder.train()
@@ -150,7 +152,7 @@ def _attributes(films: Shards, encodings: Encodings, rows: list[int]) -> Tensor:
     """What is true of each proposal (len(rows), proposals, attributes), -1 where it has none."""
     truth = torch.full((len(rows), SLOTS, len(ATTRIBUTES)), -1)
     for b, row in enumerate(rows):
-        instances = films.entries[encodings.film[row]]["instances"]
+        instances = films.entries[row]["instances"]
         for slot, instance in zip(encodings.slots[row], instances, strict=True):
             if slot >= 0:
                 truth[b, slot] = torch.tensor(instance[FIRST_ATTRIBUTE:], dtype=torch.long)
@@ -167,7 +169,7 @@ def _losses(
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     """Of a report in a language drawn at random, and of every question, weighted."""
-    entries = [films.entries[encodings.film[row]] for row in rows]
+    entries = [films.entries[row] for row in rows]
     texts = [
         writer.report(entry, LANGUAGES[rng.integers(2)], encodings.slots[row])
         for entry, row in zip(entries, rows, strict=True)

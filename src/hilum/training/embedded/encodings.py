@@ -1,14 +1,18 @@
 """Films as the encoder sees them, kept for the stages that follow it.
 
-Encoding is nearly all of their work, so every film is encoded once, before they begin.
+Encoding is much of their work, so every film is encoded once, before they begin, and what is seen
+is kept in files.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +22,12 @@ from torch import Tensor
 from hilum.models.embedded import FilmEncoder
 from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
-from hilum.training.embedded.batches import augment, moved, whole
+from hilum.training.embedded.batches import moved
+from hilum.training.embedded.looking import by_parts, look_at
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import NEAR, match
+
+Located = tuple[int, NDArray[np.float32]]  # a class, and a box (xyxy) of it
 
 
 class Places(NamedTuple):
@@ -41,7 +48,6 @@ class Encodings:
     """
 
     seen: Tensor  # (n, proposals, features), half precision
-    film: list[int]
     slots: list[list[int]]
     pieces: dict[str, Tensor]  # (n, places, 1, side, side), uint8
     heat: dict[str, Tensor]  # (n, places)
@@ -83,67 +89,63 @@ class Encodings:
         return torch.as_tensor(hidden)
 
 
-@torch.no_grad()
 def encode(
     encoder: FilmEncoder,
-    shards: Shards,
-    rounds: int,
-    seed: int,
+    films: Shards,
+    kept: Path,
     progress: Callable[[], None],
     most: int = sys.maxsize,
 ) -> Encodings:
-    """Every film ``rounds`` times, once as it is, then augmented; ``most`` films at most."""
-    encoder.eval()
-    size, looks = encoder.config.image_size, encoder.config.looks
-    count = min(len(shards) * rounds, most)
-    parts, slots = [], []
-    pieces: dict[str, list[Tensor]] = {name: [] for name in looks}
-    heat: dict[str, list[Tensor]] = {name: [] for name in looks}
-    there: dict[str, list[Tensor]] = {name: [] for name in looks}
-    for start in range(0, count, 16):
-        rows = [_variant(shards, k, seed, size) for k in range(start, min(start + 16, count))]
-        grey = torch.from_numpy(np.stack([r[0] for r in rows]))[:, None]
-        batch = normalise(grey).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            out = encoder(batch, second_look=False)
-        parts.append(out.seen.half())
-        found = out.boxes.float().numpy()
-        for name in looks:
+    """Every film once, or the first ``most``; parts of it are kept as files ``kept``-NNN."""
+    numbers = range(min(len(films), most))
+    parts = by_parts(encoder, numbers, kept, partial(_encode, encoder, films, progress), progress)
+    tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    lengths = [len(films.entries[k]["instances"]) for k in numbers]
+    slots = [row.tolist() for row in tensors["slots"].split(lengths)]
+    of_looks = (
+        {name: tensors[f"{field}.{name}"] for name in encoder.config.looks}
+        for field in ("pieces", "heat", "there")
+    )
+    return Encodings(tensors["seen"], slots, *of_looks)
+
+
+def _encode(
+    encoder: FilmEncoder, films: Shards, progress: Callable[[], None], numbers: range
+) -> dict[str, Tensor]:
+    """The tensors of :class:`Encodings` by name; ``slots`` one film's after the other's."""
+    rows: dict[str, list[Tensor]] = defaultdict(list)
+    for seen in look_at(encoder, films, numbers):
+        rows["seen"].append(seen.out.seen.half())
+        boxes = seen.out.boxes.float().numpy()
+        true = [
+            _true(films.entries[k], turn) for k, turn in zip(seen.numbers, seen.turns, strict=True)
+        ]
+        for name in encoder.config.looks:
             of_class, kind = encoder.slots[name], list(CLASSES).index(name)
-            near = [_near(r, b[of_class], kind) for r, b in zip(rows, found, strict=True)]
-            pieces[name].append(encoder.pieces(name, grey, out))
-            heat[name].append(out.scores[:, of_class].float())
-            there[name].append(torch.from_numpy(np.stack(near)))
-        for (_, boxes, kinds), b in zip(rows, found, strict=True):
-            slots.append(match(boxes, kinds, b, size))
+            near = [
+                _near(some, found[of_class], kind, seen.side)
+                for some, found in zip(true, boxes, strict=True)
+            ]
+            rows[f"pieces.{name}"].append(encoder.pieces(name, seen.films, seen.out))
+            rows[f"heat.{name}"].append(seen.out.scores[:, of_class].float())
+            rows[f"there.{name}"].append(torch.from_numpy(np.stack(near)))
+        for some, found in zip(true, boxes, strict=True):
+            slots = match((b for _, b in some), [kind for kind, _ in some], found, seen.side)
+            rows["slots"].append(torch.tensor(slots, dtype=torch.int64))
             progress()
-    film = [k % len(shards) for k in range(count)]
-    joined = ({name: torch.cat(p) for name, p in of.items()} for of in (pieces, heat, there))
-    return Encodings(torch.cat(parts), film, slots, *joined)
+    return {name: torch.cat(parts) for name, parts in rows.items()}
+
+
+def _true(entry: dict[str, Any], turn: NDArray[np.float32]) -> list[Located]:
+    """What a film shows, on the encoder's input."""
+    return [(int(r[0]), moved(np.array(r[1:5], np.float32), turn)) for r in entry["instances"]]
 
 
 def _near(
-    row: tuple[NDArray[np.uint8], list[NDArray[np.float32]], list[int]],
-    found: NDArray[np.float32],
-    kind: int,
+    true: list[Located], found: NDArray[np.float32], kind: int, side: int
 ) -> NDArray[np.bool_]:
     """Which of the boxes found (P, 4) have the centre of a true one of a class within 15 mm."""
-    film, boxes, kinds = row
-    true = [(b[:2] + b[2:]) / 2 for b, k in zip(boxes, kinds, strict=True) if k == kind]
     near = np.zeros(len(found), bool)
-    for centre in true:
-        near |= np.hypot(*((found[:, :2] + found[:, 2:]) / 2 - centre).T) < NEAR * len(film)
+    for centre in ((box[:2] + box[2:]) / 2 for of, box in true if of == kind):
+        near |= np.hypot(*((found[:, :2] + found[:, 2:]) / 2 - centre).T) < NEAR * side
     return near
-
-
-def _variant(
-    shards: Shards, k: int, seed: int, size: int
-) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]], list[int]]:
-    """Film number ``k``, its true boxes and their classes; past the first round, augmented."""
-    film, _, entry = shards[k % len(shards)]
-    if k < len(shards):
-        film, turn = whole(film, size)
-    else:
-        film, turn = augment(film, size, np.random.default_rng([seed, k]))
-    boxes = [moved(np.array(r[1:5], np.float32), turn) for r in entry["instances"]]
-    return film, boxes, [int(r[0]) for r in entry["instances"]]

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +30,10 @@ from hilum.models.embedded import FilmEncoder
 from hilum.models.embedded.configuration import CLASSES
 from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import checkpoint
-from hilum.training.embedded.batches import ahead, whole
+from hilum.training.embedded.batches import ahead
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, rate
 from hilum.training.embedded.encodings import Places
+from hilum.training.embedded.looking import by_parts, look_at
 from hilum.training.embedded.shards import Shards
 
 
@@ -122,36 +125,44 @@ def train_glimpse(
     fuse(glimpse, found)
 
 
-@torch.no_grad()
 def mistakes(
-    encoder: FilmEncoder, films: Shards, progress: Callable[[], None]
+    encoder: FilmEncoder, films: Shards, kept: Path, progress: Callable[[], None]
 ) -> dict[str, list[Mistakes]]:
     """Where the encoder sees what is not there, by class; films without such a place are left out.
 
-    A look at every class goes through the films once.
+    A look at every class goes through the films once; parts of it are kept as files ``kept``-NNN.
     """
-    encoder.eval()
-    size = encoder.config.image_size
+    look = partial(_mistaken, encoder, films, progress)
+    parts = by_parts(encoder, range(len(films)), kept, look, progress)
     result: dict[str, list[Mistakes]] = {name: [] for name in encoder.config.looks}
-    for start in range(0, len(films), 16):
-        numbers = range(start, min(start + 16, len(films)))
-        squares, turns = zip(*(whole(films[k][0], size) for k in numbers), strict=True)
-        grey = torch.from_numpy(np.stack(squares))[:, None]
-        with torch.autocast("cpu", torch.bfloat16):
-            out = encoder(
-                normalise(grey).contiguous(memory_format=torch.channels_last), second_look=False
-            )
-        places = {name: encoder.places(name, out).numpy() for name in result}
-        for row, (k, turn) in enumerate(zip(numbers, turns, strict=True)):
-            film, _, entry = films[k]
-            for name, kept in result.items():
-                points = (places[name][row] - turn[:, 2]) / (turn[0, 0], turn[1, 1])
-                apart = _apart(points, _centres(entry, list(CLASSES).index(name)))
-                points = points[apart > CLEAR * len(film)].astype(np.float32)
-                if len(points):
-                    kept.append(Mistakes(film, points))
-            progress()
+    for name, rows in result.items():
+        numbers = torch.cat([part[f"film.{name}"] for part in parts])
+        points = torch.cat([part[f"points.{name}"] for part in parts])
+        of_film, counts = numbers.unique_consecutive(return_counts=True)
+        for k, some in zip(of_film.tolist(), points.split(counts.tolist()), strict=True):
+            rows.append(Mistakes(films[k][0], some.numpy()))
     return result
+
+
+def _mistaken(
+    encoder: FilmEncoder, films: Shards, progress: Callable[[], None], numbers: range
+) -> dict[str, Tensor]:
+    """The places of :func:`mistakes`: of each class the films and points, one after the other."""
+    rows: dict[str, list[Tensor]] = defaultdict(list)
+    for seen in look_at(encoder, films, numbers):
+        for name in encoder.config.looks:
+            kind = list(CLASSES).index(name)
+            places = encoder.places(name, seen.out).numpy()
+            for k, turn, place in zip(seen.numbers, seen.turns, places, strict=True):
+                film, _, entry = films[k]
+                points = (place - turn[:, 2]) / (turn[0, 0], turn[1, 1])
+                apart = _apart(points, _centres(entry, kind))
+                points = points[apart > CLEAR * len(film)].astype(np.float32)
+                rows[f"film.{name}"].append(torch.full((len(points),), k))
+                rows[f"points.{name}"].append(torch.from_numpy(points))
+        for _ in seen.numbers:
+            progress()
+    return {name: torch.cat(parts) for name, parts in rows.items()}
 
 
 def _centres(entry: dict[str, Any], kind: int) -> NDArray[np.float32]:
