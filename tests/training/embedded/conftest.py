@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hilum.models.embedded import FilmEncoder, FilmEncoderConfig
-from hilum.training.embedded import decoder_stage, encoder_stage, shards
+from hilum.training.embedded import decoder_stage, encoder_stage, glimpse_stage, shards
 
 PER_SHARD = 8
 SIZE = 64
@@ -31,13 +31,8 @@ class AtOnce:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        job: Future[Any] = Future()
-        try:
-            job.set_result(work(*arguments))
-        except Exception as error:
-            job.set_exception(error)
-        return job
+    def map(self, work: Callable[..., Any], *rows: Iterable[Any]) -> Iterator[Any]:
+        return starmap(work, zip(*rows, strict=True))
 
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
@@ -85,7 +80,7 @@ def make_tiny(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(encoder_stage, "SINGLE", 1)
     patch.setattr(encoder_stage, "BATCHES", 2)
     patch.setattr(decoder_stage, "FILMS", 5)
-    for stage in (encoder_stage, decoder_stage):
+    for stage in (encoder_stage, glimpse_stage, decoder_stage):
         patch.setattr(stage, "PRINT_EVERY", 1)
 
 

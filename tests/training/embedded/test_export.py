@@ -19,7 +19,7 @@ from hilum.models.embedded.configuration import CLASSES
 from hilum.phantom.corpus import make_corpus
 from hilum.reading.calibration import Calibration
 from hilum.training.embedded import __main__ as command
-from hilum.training.embedded import decoder_stage, encoder_stage, export
+from hilum.training.embedded import decoder_stage, encoder_stage, encodings, export, glimpse_stage
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import QUESTIONS
 
@@ -81,8 +81,11 @@ def test_the_command_leaves_a_reader(trained: Path, films: Path, tmp_path: Path)
     assert {p.name for p in trained.iterdir()} == {
         "encoder.safetensors",
         "encoder.jsonl",
+        "seen",
         "glimpse-nodule.safetensors",
+        "glimpse-nodule.jsonl",
         "glimpse-fracture.safetensors",
+        "glimpse-fracture.jsonl",
         "decoder.safetensors",
         "decoder.jsonl",
         "reader",
@@ -96,6 +99,8 @@ def test_run_again_it_trains_nothing_and_writes_the_same(
     shutil.rmtree(trained / "reader")
     for stage in (encoder_stage, decoder_stage):
         monkeypatch.setattr(stage.checkpoint, "save", lambda *_: pytest.fail("trained on"))
+    for stage in (encodings, glimpse_stage):
+        monkeypatch.setattr(stage, "look_at", lambda *_: pytest.fail("looked again"))
     run(trained, films)
     assert {p.name: p.read_bytes() for p in (trained / "reader").iterdir()} == before
 

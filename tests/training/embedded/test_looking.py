@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ class Looks:
         self.seen: list[int] = []
         self.stop = stop
 
-    def __call__(self, numbers: range) -> dict[str, Tensor]:
+    def __call__(self, encoder: FilmEncoder, films: Shards, numbers: range) -> dict[str, Tensor]:
         for k in numbers:
             if k == self.stop:
                 raise StopHereError
@@ -50,10 +51,12 @@ def kept(tmp_path: Path) -> Path:
 def look(
     kept: Path, films: int = 10, encoder: FilmEncoder | None = None, looks: Looks | None = None
 ) -> list[int]:
-    """Which films had to be looked at; the answer must be of all of them."""
-    looks = looks or Looks()
-    parts = by_parts(encoder or make_encoder(SIZE), range(films), kept, looks, lambda: None)
+    """Which films had to be looked at; the answer must be of all of them, and each counted."""
+    looks, done, none = looks or Looks(), [], cast(Shards, None)
+    count = lambda: done.append(1)  # noqa: E731
+    parts = by_parts(encoder or make_encoder(SIZE), none, films, kept, looks, count)
     assert torch.cat([part["number"] for part in parts]).tolist() == [*range(films)]
+    assert len(done) == films
     return looks.seen
 
 
@@ -83,6 +86,7 @@ def test_a_write_that_fails_leaves_nothing_that_is_taken_for_a_part(
         with pytest.raises(OSError, match="no space"):
             look(kept)
     assert look(kept) == [*range(10)]
+    assert not list(kept.parent.glob("*.part"))
 
 
 def test_more_films_are_looked_at_from_the_part_that_grew(kept: Path) -> None:

@@ -155,3 +155,13 @@ def test_what_only_one_has_learnt_of_is_shared(tmp_path: Path) -> None:
         None,
         None,
     ]
+
+
+def test_alone_a_member_has_the_threads_of_those_that_wait() -> None:
+    torch.set_num_threads(1)
+    with Team(0, 3).alone():
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 1
+    with pytest.raises(ValueError, match="broke off"), Team(0, 2).alone():
+        raise ValueError("broke off")
+    assert torch.get_num_threads() == 1

@@ -103,9 +103,10 @@ def _train(
         if step % PRINT_EVERY == 0:
             row: dict[str, Any] = {"step": step, "seconds": time.monotonic() - begun, **means}
             if step % CHECK_EVERY == 0:
-                row |= check(model, held_out, CHECKED)
-                # films it learns from, as uncrowded as those: how well it knows them by heart
-                row["learnt_auc_fracture"] = check(model, single, CHECKED)["auc_fracture"]
+                with team.alone():
+                    row |= check(model, held_out, CHECKED)
+                    # films it learns from, as uncrowded as those: does it know them by heart?
+                    row["learnt_auc_fracture"] = check(model, single, CHECKED)["auc_fracture"]
             log.write(row)
         if step % SAVE_EVERY == 0 or step == steps:
             checkpoint.save(path, model, optimizer, step)

@@ -10,7 +10,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,10 +96,10 @@ def encode(
     most: int = sys.maxsize,
 ) -> Encodings:
     """Every film once, or the first ``most``; parts of it are kept as files ``kept``-NNN."""
-    numbers = range(min(len(films), most))
-    parts = by_parts(encoder, numbers, kept, partial(_encode, encoder, films, progress), progress)
+    count = min(len(films), most)
+    parts = by_parts(encoder, films, count, kept, _encode, progress)
     tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    lengths = [len(films.entries[k]["instances"]) for k in numbers]
+    lengths = [len(films.entries[k]["instances"]) for k in range(count)]
     slots = [row.tolist() for row in tensors["slots"].split(lengths)]
     of_looks = (
         {name: tensors[f"{field}.{name}"] for name in encoder.config.looks}
@@ -109,9 +108,7 @@ def encode(
     return Encodings(tensors["seen"], slots, *of_looks)
 
 
-def _encode(
-    encoder: FilmEncoder, films: Shards, progress: Callable[[], None], numbers: range
-) -> dict[str, Tensor]:
+def _encode(encoder: FilmEncoder, films: Shards, numbers: range) -> dict[str, Tensor]:
     """The tensors of :class:`Encodings` by name; ``slots`` one film's after the other's."""
     rows: dict[str, list[Tensor]] = defaultdict(list)
     for seen in look_at(encoder, films, numbers):
@@ -132,7 +129,6 @@ def _encode(
         for some, found in zip(true, boxes, strict=True):
             slots = match((b for _, b in some), [kind for kind, _ in some], found, seen.side)
             rows["slots"].append(torch.tensor(slots, dtype=torch.int64))
-            progress()
     return {name: torch.cat(parts) for name, parts in rows.items()}
 
 

@@ -13,7 +13,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,8 +131,7 @@ def mistakes(
 
     A look at every class goes through the films once; parts of it are kept as files ``kept``-NNN.
     """
-    look = partial(_mistaken, encoder, films, progress)
-    parts = by_parts(encoder, range(len(films)), kept, look, progress)
+    parts = by_parts(encoder, films, len(films), kept, _mistaken, progress)
     result: dict[str, list[Mistakes]] = {name: [] for name in encoder.config.looks}
     for name, rows in result.items():
         numbers = torch.cat([part[f"film.{name}"] for part in parts])
@@ -144,9 +142,7 @@ def mistakes(
     return result
 
 
-def _mistaken(
-    encoder: FilmEncoder, films: Shards, progress: Callable[[], None], numbers: range
-) -> dict[str, Tensor]:
+def _mistaken(encoder: FilmEncoder, films: Shards, numbers: range) -> dict[str, Tensor]:
     """The places of :func:`mistakes`: of each class the films and points, one after the other."""
     rows: dict[str, list[Tensor]] = defaultdict(list)
     for seen in look_at(encoder, films, numbers):
@@ -160,8 +156,6 @@ def _mistaken(
                 points = points[apart > CLEAR * len(film)].astype(np.float32)
                 rows[f"film.{name}"].append(torch.full((len(points),), k))
                 rows[f"points.{name}"].append(torch.from_numpy(points))
-        for _ in seen.numbers:
-            progress()
     return {name: torch.cat(parts) for name, parts in rows.items()}
 
 

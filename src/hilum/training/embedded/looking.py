@@ -1,4 +1,4 @@
-"""Many films as the trained encoder sees them, looked at once and kept in files, by parts.
+"""Many films as the trained encoder sees them: looked at once, and kept in files, by parts.
 
 Looking takes a large share of an hour; an interruption costs one part.
 """
@@ -23,8 +23,8 @@ from hilum.models.embedded.processing import normalise
 from hilum.training.embedded.batches import whole
 from hilum.training.embedded.shards import Shards
 
-PART = 2000  # films
-AT_ONCE = 16
+PART = 1000  # films
+AT_ONCE = 8
 
 
 class Seen(NamedTuple):
@@ -42,6 +42,10 @@ class Seen(NamedTuple):
     def side(self) -> int:
         """Of the encoder's input, in pixels."""
         return self.films.shape[-1]
+
+
+# What is kept of films of these numbers.
+Look = Callable[[FilmEncoder, Shards, range], dict[str, Tensor]]
 
 
 @torch.no_grad()
@@ -62,30 +66,29 @@ def look_at(encoder: FilmEncoder, films: Shards, numbers: range) -> Iterator[See
 
 def by_parts(
     encoder: FilmEncoder,
-    numbers: range,
+    films: Shards,
+    count: int,
     kept: Path,
-    look: Callable[[range], dict[str, Tensor]],
+    look: Look,
     progress: Callable[[], None],
 ) -> list[dict[str, Tensor]]:
-    """What ``look`` gives of each part of the films, or what ``kept``-NNN.safetensors holds of it.
+    """What ``look`` gives of each part of the first ``count`` films, from ``kept``-NNN.safetensors.
 
-    A file of another encoder, of other films, or that cannot be read is made again. ``look`` calls
-    ``progress`` for each film, as this does for those of a file.
+    What is not there, is of another encoder or of other films, or cannot be read is looked at.
     """
     parts, seen_by = [], fingerprint(encoder)
-    for start in numbers[::PART]:
-        some = range(start, min(start + PART, numbers.stop))
+    for start in range(0, count, PART):
+        numbers = range(start, min(start + PART, count))
         path = kept.with_name(f"{kept.name}-{start // PART:03d}.safetensors")
-        of = {"encoder": seen_by, "films": f"{some.start}-{some.stop}"}
-        if _is_of(path, of):
-            parts.append(load_file(path))
-            for _ in some:
-                progress()
-            continue
-        parts.append(look(some))
-        part = path.with_suffix(".part")
-        save_file({n: t.contiguous() for n, t in parts[-1].items()}, part, metadata=of)
-        part.replace(path)
+        of = {"encoder": seen_by, "films": f"{numbers.start}-{numbers.stop}"}
+        if not _is_of(path, of):
+            tensors = {name: t.contiguous() for name, t in look(encoder, films, numbers).items()}
+            part = path.with_suffix(".part")
+            save_file(tensors, part, metadata=of)
+            part.replace(path)
+        parts.append(load_file(path))
+        for _ in numbers:
+            progress()
     return parts
 
 
@@ -104,6 +107,6 @@ def fingerprint(encoder: FilmEncoder) -> str:
 def _is_of(path: Path, of: dict[str, str]) -> bool:
     try:
         with safe_open(path, "pt") as file:
-            return file.metadata() == of
+            return bool(file.metadata() == of)
     except (OSError, SafetensorError):
         return False

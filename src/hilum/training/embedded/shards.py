@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -134,12 +134,8 @@ def simulate_shards(
     ) as pool:
         # the mixes draw from seeds of their own, so no film is in both
         seeds = {mix: seed + k for k, mix in enumerate(MIXES)}
-        jobs = [
-            pool.submit(_simulate_shard, folder, mix, n, seeds[mix], _side(n, size))
-            for mix, n in todo
-        ]
-        for job in as_completed(jobs):
-            job.result()
+        jobs = ((folder, mix, n, seeds[mix], _side(n, size)) for mix, n in todo)
+        for _ in pool.map(_simulate_shard, *zip(*jobs, strict=True)):
             progress()
 
 

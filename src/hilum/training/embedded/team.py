@@ -57,6 +57,16 @@ class Team:
         for p, part, somewhere in zip(given, parts, has, strict=True):
             p.grad = part.view_as(p).clone() if somewhere else None
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """This member's work while the others wait for it: their threads are its own."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads * self.size)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
 
 @contextmanager
 def together(size: int, follow: Callable[..., object], *args: Any) -> Iterator[Team]:
