@@ -24,6 +24,7 @@ from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import encoder_stage
 from hilum.training.embedded.batches import whole
 from hilum.training.embedded.encoder_stage import check, rate, settle_norms, train_encoder
+from hilum.training.embedded.optimizer import Optimizer
 from hilum.training.embedded.shards import Shards
 
 SIZE = 64
@@ -183,7 +184,7 @@ def test_killed_and_gone_on(
 
 def _untrained(folder: Path, films: Path) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     model = train(folder / "untrained", films, steps=0)
-    return model, encoder_stage.checkpoint.optimizer_of(model)
+    return model, Optimizer(model)
 
 
 def _wait_for(happened: Callable[[], bool]) -> None:

@@ -23,7 +23,7 @@ def main(
     out: Annotated[
         Path, typer.Option(help="folder of the run: films, checkpoints, logs, reader")
     ] = Path("runs/embedded"),
-    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 6_000,
+    encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 4_000,
     glimpse_steps: Annotated[int, typer.Option(help="steps of each second look")] = 4_000,
     decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 4_000,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,

@@ -40,23 +40,13 @@ def resume(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer)
         return 0
     tensors = load_file(path)
     model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
-    for name, p in model.named_parameters():
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        state = {k: tensors.get(f"optimizer.{name}.{k}") for k in keys}
-        if state["step"] is not None:
-            optimizer.state[p] = state
+    params = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            of, _, key = name[10:].rpartition(".")
+            optimizer.state[params[of]][key] = tensor
     with safe_open(path, "pt") as file:
         return int(file.metadata()["step"])
-
-
-def optimizer_of(model: torch.nn.Module) -> torch.optim.AdamW:
-    """AdamW; norms and biases do not decay."""
-    params = list(model.parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in params if p.ndim > 1], "weight_decay": 0.02},
-        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
 
 
 class Log:

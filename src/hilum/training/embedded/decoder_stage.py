@@ -28,6 +28,7 @@ from hilum.training.embedded import checkpoint
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, SAVE_EVERY, rate
 from hilum.training.embedded.encodings import Encodings
 from hilum.training.embedded.losses import told_loss
+from hilum.training.embedded.optimizer import Optimizer
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.words import (
     FIRST_ATTRIBUTE,
@@ -81,7 +82,7 @@ def train_decoder(
             module.dropout = DROPOUT
     told = nn.ModuleDict({name: encoder.glimpse(name).token for name in encoder.config.looks})
     part = nn.ModuleDict({"decoder": decoder, "proposals": encoder.proposals, "told": told})
-    optimizer = checkpoint.optimizer_of(part)
+    optimizer = Optimizer(part)
     path = folder / "decoder.safetensors"
     step = checkpoint.resume(path, part, optimizer)
     log = checkpoint.Log(folder / "decoder.jsonl", step, say)

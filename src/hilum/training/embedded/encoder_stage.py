@@ -19,6 +19,7 @@ from hilum.models.embedded.processing import normalise
 from hilum.training.embedded import checkpoint
 from hilum.training.embedded.batches import moved, stream, whole
 from hilum.training.embedded.losses import encoder_losses
+from hilum.training.embedded.optimizer import Optimizer
 from hilum.training.embedded.shards import Shards
 from hilum.training.embedded.team import Team, together
 from hilum.training.embedded.words import NEAR
@@ -71,7 +72,7 @@ def _train(
     torch.manual_seed(seed)
     model = FilmEncoder(FilmEncoderConfig(image_size=image_size))
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
-    optimizer = checkpoint.optimizer_of(model)
+    optimizer = Optimizer(model)
     path = folder / "encoder.safetensors"
     step = checkpoint.resume(path, model, optimizer)
     log = checkpoint.Log(folder / "encoder.jsonl", step, say) if team.rank == 0 else None

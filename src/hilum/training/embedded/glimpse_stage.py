@@ -33,6 +33,7 @@ from hilum.training.embedded.batches import ahead
 from hilum.training.embedded.encoder_stage import PRINT_EVERY, rate
 from hilum.training.embedded.encodings import Places
 from hilum.training.embedded.looking import by_parts, look_at
+from hilum.training.embedded.optimizer import Optimizer
 from hilum.training.embedded.shards import Shards
 
 
@@ -84,7 +85,7 @@ def train_glimpse(
     torch.manual_seed(seed)
     glimpse = encoder.glimpse(name)
     glimpse.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = checkpoint.optimizer_of(glimpse)
+    optimizer = Optimizer(glimpse)
     path = folder / f"glimpse-{name}.safetensors"
     step = checkpoint.resume(path, glimpse, optimizer)
     log = checkpoint.Log(path.with_suffix(".jsonl"), step, say)
