@@ -24,8 +24,8 @@ def main(
         Path, typer.Option(help="folder of the run: films, checkpoints, logs, reader")
     ] = Path("runs/embedded"),
     encoder_steps: Annotated[int, typer.Option(help="steps of the encoder")] = 4_000,
-    glimpse_steps: Annotated[int, typer.Option(help="steps of each second look")] = 4_000,
-    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 4_000,
+    glimpse_steps: Annotated[int, typer.Option(help="steps of each second look")] = 3_000,
+    decoder_steps: Annotated[int, typer.Option(help="steps of the decoder")] = 3_000,
     size: Annotated[int, typer.Option(help="side of the films in pixels, a multiple of 32")] = 640,
     seed: Annotated[int, typer.Option(help="seed of the weights and of the films' order")] = 0,
     scale: Annotated[float, typer.Option(help="share of the films to simulate, for a trial")] = 1.0,
