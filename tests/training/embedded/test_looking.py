@@ -48,13 +48,24 @@ def kept(tmp_path: Path) -> Path:
     return tmp_path / "films"
 
 
+class Told:
+    """Films of which nothing but the truth is known."""
+
+    def __init__(self, changed: int = -1) -> None:
+        self.entries = [{"present": [k, k == changed]} for k in range(20)]
+
+
 def look(
-    kept: Path, films: int = 10, encoder: FilmEncoder | None = None, looks: Looks | None = None
+    kept: Path,
+    films: int = 10,
+    encoder: FilmEncoder | None = None,
+    looks: Looks | None = None,
+    told: Told | None = None,
 ) -> list[int]:
     """Which films had to be looked at; the answer must be of all of them, and each counted."""
-    looks, done, none = looks or Looks(), [], cast(Shards, None)
+    looks, done, of = looks or Looks(), [], cast(Shards, told or Told())
     count = lambda: done.append(1)  # noqa: E731
-    parts = by_parts(encoder or make_encoder(SIZE), none, films, kept, looks, count)
+    parts = by_parts(encoder or make_encoder(SIZE), of, films, kept, looks, count)
     assert torch.cat([part["number"] for part in parts]).tolist() == [*range(films)]
     assert len(done) == films
     return looks.seen
@@ -107,6 +118,11 @@ def test_another_encoder_looks_for_itself(kept: Path) -> None:
     learnt = changed(lambda encoder: encoder.mix8[0].weight[0, 0, 0, 0].add_(1e-4))
     assert look(kept, encoder=learnt) == [*range(10)]
     assert look(kept, encoder=learnt) == []
+
+
+def test_other_films_are_looked_at(kept: Path) -> None:
+    look(kept)
+    assert look(kept, told=Told(changed=5)) == [4, 5, 6, 7]
 
 
 def test_second_looks_and_settled_norms_change_nothing_of_what_is_seen(kept: Path) -> None:

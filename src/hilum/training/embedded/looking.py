@@ -6,6 +6,7 @@ Looking takes a large share of an hour; an interruption costs one part.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -80,7 +81,8 @@ def by_parts(
     for start in range(0, count, PART):
         numbers = range(start, min(start + PART, count))
         path = kept.with_name(f"{kept.name}-{start // PART:03d}.safetensors")
-        of = {"encoder": seen_by, "films": f"{numbers.start}-{numbers.stop}"}
+        truth = json.dumps(films.entries[numbers.start : numbers.stop])
+        of = {"encoder": seen_by, "films": hashlib.sha256(truth.encode()).hexdigest()}
         if not _is_of(path, of):
             tensors = {name: t.contiguous() for name, t in look(encoder, films, numbers).items()}
             part = path.with_suffix(".part")
