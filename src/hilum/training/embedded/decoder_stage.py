@@ -95,7 +95,7 @@ def train_decoder(
         rng = np.random.default_rng([seed, step, 2])
         torch.manual_seed(int(rng.integers(2**62)))  # dropout: a resumed run draws the same
         rows = [int(r) for r in rng.integers(len(encodings.seen), size=FILMS)]
-        # for so short sequences plain products take two thirds of the fused kernel's time
+        # the fused kernel is slow backwards on many short sequences; plain products are not
         with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16):
             hidden = encodings.tokens(encoder, rows)
             answers = encoder.proposals.attributes(hidden)
