@@ -34,7 +34,10 @@ def main(
         Path | None, typer.Option(help="folder of the films, if not OUT/films")
     ] = None,
 ) -> None:
-    """Train the embedded reader from phantoms alone; run it again to go on where it stopped."""
+    """Train the embedded reader from phantoms alone; run it again to go on where it stopped.
+
+    OUT takes some 30 GB, most of it films.
+    """
     import torch
 
     from hilum.processes import processors
