@@ -1,13 +1,13 @@
 """A trained reader in fewer bits: its size, memory, speed, and whether it still finds fractures.
 
-    python -m benchmarks.quantised MODEL DATASET [--to 8bit nf4 gptq awq] [--env .venv-compressor]
+    python -m benchmarks.quantised MODEL DATASET [--to 8bit nf4 gptq awq openvino-int8 ...]
 
 MODEL is a folder of `hilum merge`, DATASET one of `hilum prepare` whose test split it has not seen;
 gptq and awq calibrate on its training split. Every format reads the same studies of the test split
 in a process of its own; its calibration is fitted again on the validation split. A format has
 failed where the AUC of fracture falls by more than 0.005; the interval is of the paired difference.
 gptq and awq are unpacked here: their memory and speed are to be had from a server such as vLLM.
-Last line: JSON.
+They are made in --env, exports of OpenVINO in --exporter. Last line: JSON.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 from hilum.evaluation.metrics import auc, bootstrap, calibration_error
 
 MOST = 0.005
+WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def main() -> None:
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--to", nargs="*", default=["8bit", "nf4"])
     parser.add_argument("--env", type=Path, default=Path(".venv-compressor"))
+    parser.add_argument("--exporter", type=Path, default=Path(".venv-openvino"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -59,10 +61,14 @@ def main() -> None:
 
 
 def shrunk(args: argparse.Namespace, to: str, out: Path) -> Path:
-    from hilum.training import bits, compress
+    from benchmarks import film_tower
+    from hilum.training import bits, compress, openvino
 
     if to in bits.METHODS:
         bits.quantize(args.model, to, out)
+    elif to in openvino.FORMATS:
+        export = film_tower if film_tower.is_one(args.model) else openvino
+        export.quantize(args.model, to, out, args.exporter)
     else:
         compress.quantize(args.model, to, out, args.env, args.dataset)
     return out
@@ -99,7 +105,7 @@ def read(model: Path, dataset: Path) -> dict[str, Any]:
                 fitted = calibrate(reader, opened, references, system, "benchmark").calibration
     said = [sorted(f.name for f in some if f.status is Status.PRESENT) for some in system.said()]
     return {
-        "bytes": sum(p.stat().st_size for p in model.glob("*.safetensors")),
+        "bytes": sum(p.stat().st_size for kind in WEIGHTS for p in model.glob(kind)),
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "films_per_s": round(len(references) / seconds, 2),
         "truth": truth["test"].tolist(),

@@ -47,6 +47,8 @@ def test_show_has_the_source_of_what_it_says(
         (["convert", "a", "b", "--fit", "tiles"], 2, "option_invalid"),
         (["push", ".", "mine"], 2, "option_invalid"),
         (["twin", "embedded", "x"], 4, "preset_unknown"),
+        (["twin", "llava-dinov2", "x", "--width", "128"], 2, "option_invalid"),
+        (["twin", "llava-dinov2", "x", "--seeing", "--width", "100"], 2, "option_invalid"),
     ],
 )
 def test_a_refusal_is_one_line_with_its_code(

@@ -78,6 +78,23 @@ def test_a_seeing_twin_is_saved_and_opened_with_the_readers_encoder(
     assert all(torch.equal(mine[n], theirs[n]) for n in theirs)
 
 
+@pytest.mark.parametrize("family", SEEING)
+def test_a_seeing_twin_may_have_a_wider_language_model(family: str, tmp_path: Path) -> None:
+    opened = load_model(make_seeing_twin(family, tmp_path / "twin", width=128), torch.float32)
+    text = opened.config.text_config
+    assert (text.hidden_size, text.intermediate_size) == (128, 256)
+    weight = next(w for n, w in opened.named_parameters() if "down_proj" in n)
+    assert float(weight.detach().std()) == pytest.approx(0.125 / 2**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("width", [-64, 0, 32, 100])
+def test_a_width_that_heads_do_not_share_is_refused(width: int, tmp_path: Path) -> None:
+    with pytest.raises(HilumError, match="multiple of 64") as failed:
+        make_seeing_twin("llava-dinov2", tmp_path / "twin", width=width)
+    assert failed.value.code is Code.OPTION_INVALID
+    assert not (tmp_path / "twin").exists()
+
+
 def test_a_family_without_a_place_for_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(HilumError, match="gemma3") as failed:
         make_seeing_twin("qwen3-vl", tmp_path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import hilum
-from hilum.codes import HilumError
+from hilum.codes import Code, HilumError
 
 if TYPE_CHECKING:
     from hilum.engines import Engine
@@ -275,11 +275,21 @@ def twin(
     seeing: Annotated[
         bool, typer.Option("--seeing", help="With the embedded reader's encoder as vision tower.")
     ] = False,
+    width: Annotated[
+        int, typer.Option("--width", help="Of a seeing twin's language model, n times 64.")
+    ] = 64,
 ) -> None:
     """Make a family's twin: real classes, tiny random weights, for trying things out.
 
     Example: hilum models twin gemma3 twin && hilum models check twin
-    """
-    from hilum.models.twins import make_seeing_twin, make_twin
 
-    print((make_seeing_twin if seeing else make_twin)(family, folder, seed))
+    Example: hilum models twin llava-dinov2 twin --seeing --width 512
+    """
+    from hilum.models.twins import WIDTH, make_seeing_twin, make_twin
+
+    if seeing:
+        print(make_seeing_twin(family, folder, seed, width=width))
+    elif width != WIDTH:
+        raise HilumError(Code.OPTION_INVALID, "--width", "it is a seeing twin's; add --seeing")
+    else:
+        print(make_twin(family, folder, seed))

@@ -114,18 +114,19 @@ def open_encoder(reader: Path = WEIGHTS) -> FilmEncoder:
     return encoder
 
 
-def sizes_around(sizes: dict[str, Any], config: FilmTowerConfig) -> dict[str, Any]:
-    """A twin's sizes (``twins.yaml``) with the tower, and a language model wide enough to learn.
+def sizes_around(sizes: dict[str, Any], config: FilmTowerConfig, width: int) -> dict[str, Any]:
+    """A twin's sizes (``twins.yaml``) with the tower, and a language model of this width.
 
     Films are stretched to the encoder's square and scaled as it wants them.
     """
     vision = {"model_type": config.model_type, **config.to_diff_dict()}
-    wide = {"hidden_size": 64, "intermediate_size": 128}
+    wide = {"hidden_size": width, "intermediate_size": 2 * width}
     if "compose" in sizes:
         fit = {"fit": "stretch", "side": config.image_size, "patch": config.patch_size}
         return {**sizes, "compose": fit, "vision": vision, "text": {**sizes["text"], **wide}}
     inner = sizes["config"]
-    text = {**inner["text_config"], **wide, "head_dim": 16, "query_pre_attn_scalar": 16}
+    head = width // inner["text_config"]["num_attention_heads"]
+    text = {**inner["text_config"], **wide, "head_dim": head, "query_pre_attn_scalar": head}
     square = {"height": config.image_size, "width": config.image_size}
     return {
         **sizes,

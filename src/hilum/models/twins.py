@@ -27,8 +27,9 @@ WORDS = (
 # Wide enough for every answer to hang on the film and the words; narrow in the embeddings, or a
 # head tied to them would say the last word again.
 STD, STD_WORDS = 0.25, 0.05
-# Of a twin that is to learn: adapters cannot make a frozen head's words longer.
-LEARNING = (0.125, 0.2)
+# Of a twin that is to learn: adapters cannot make a frozen head's words longer. At this width; a
+# wider one's layers are narrower in spread, so that sums stay as large.
+LEARNING, WIDTH = (0.125, 0.2), 64
 SEEING = ("gemma3", "llava-dinov2")
 
 
@@ -48,21 +49,25 @@ def make_twin(family: str, folder: Path, seed: int = 0) -> Path:
     return _make(_sizes()[family], folder, seed, scatter=True)
 
 
-def make_seeing_twin(family: str, folder: Path, seed: int = 0, reader: Path | None = None) -> Path:
+def make_seeing_twin(
+    family: str, folder: Path, seed: int = 0, reader: Path | None = None, width: int = WIDTH
+) -> Path:
     """Write a twin whose vision tower is an embedded reader's encoder: it knows phantoms.
 
     ``family``: gemma3 or llava-dinov2 (whose tower is then no Dinov2); ``reader``: the packaged one
-    where it is None. Projector and language are random. Raises ``preset_unknown``,
-    ``model_invalid``.
+    where it is None; ``width``: of the language model, a multiple of 64. Projector and language are
+    random. Raises ``preset_unknown``, ``model_invalid``, ``option_invalid``.
     """
     need_torch()
     from hilum.models import embedded, tower
 
     if family not in SEEING:
         raise HilumError(Code.PRESET_UNKNOWN, family, f"with a tower: {', '.join(SEEING)}")
+    if width < WIDTH or width % WIDTH:
+        raise HilumError(Code.OPTION_INVALID, f"--width {width}", f"take a multiple of {WIDTH}")
     encoder = tower.open_encoder(reader or embedded.WEIGHTS)
     shape: Any = encoder.config
-    sizes = tower.sizes_around(_sizes()[family], tower.FilmTowerConfig.around(shape))
+    sizes = tower.sizes_around(_sizes()[family], tower.FilmTowerConfig.around(shape), width)
     return _make(sizes, folder, seed, scatter=True, encoder=encoder)
 
 
@@ -99,7 +104,7 @@ def _make(
         torch.manual_seed(seed)
         twin = _composed(sizes) if "compose" in sizes else _native(sizes)
         if scatter:
-            _scatter(twin.model, *((STD, STD_WORDS) if encoder is None else LEARNING))
+            _scatter(twin.model, *((STD, STD_WORDS) if encoder is None else _learning(sizes)))
         if encoder is not None:
             twin.model.model.vision_tower.encoder.load_state_dict(encoder.state_dict())
     twin.save(folder)
@@ -209,6 +214,13 @@ def _specials(tokenizer: Any) -> dict[str, int | None]:
 def _config(auto: Any, settings: dict[str, Any]) -> Any:
     rest = dict(settings)
     return auto.for_model(rest.pop("model_type"), **rest)
+
+
+def _learning(sizes: dict[str, Any]) -> tuple[float, float]:
+    """The spreads of a twin that is to learn."""
+    text = sizes["text"] if "compose" in sizes else sizes["config"]["text_config"]
+    std, words = LEARNING
+    return std * (WIDTH / text["hidden_size"]) ** 0.5, words
 
 
 def _scatter(model: Any, std: float, words: float) -> None:
