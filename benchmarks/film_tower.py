@@ -94,13 +94,12 @@ def _convert(model: Any, out: Path, work: Path, env: Path, bits: int) -> None:
     converted.input().set_names(theirs.input().get_names())
     converted.output().set_names(theirs.output().get_names())
     del theirs
-    whole = work / "whole.xml"
-    openvino.save_model(converted, whole, compress_to_fp16=bits == 16)
-    for name in (f"{VISION}.xml", f"{VISION}.bin"):
-        (out / name).unlink()
     target = out / f"{VISION}.xml"
+    for path in (target, target.with_suffix(".bin")):
+        path.unlink()
     if bits == 16:
         openvino.save_model(converted, target)
         return
-    python = str(env.absolute() / "bin" / "python")
-    subprocess.run([python, "-c", COMPRESS, str(whole), str(target)], check=True)
+    whole, python = work / "whole.xml", env.absolute() / "bin" / "python"
+    openvino.save_model(converted, whole, compress_to_fp16=False)
+    subprocess.run([str(python), "-c", COMPRESS, str(whole), str(target)], check=True)
