@@ -1,4 +1,4 @@
-"""A model with a film tower for OpenVINO, whose exporter does not know that tower.
+"""A LLaVA with a film tower for OpenVINO, whose exporter does not know that tower.
 
 The exporter writes the model with a small SigLIP in the tower's place. Then tower and projector are
 converted here, compressed as the exporter compresses all that is no language model, and take the
@@ -28,9 +28,10 @@ openvino.save_model(nncf.compress_weights(model, mode=nncf.CompressWeightsMode.I
 
 
 def is_one(folder: Path) -> bool:
-    """Whether the folder's model has a film tower."""
-    vision = read_json(folder / "config.json").get("vision_config") or {}
-    return bool(vision.get("model_type") == "hilum_film_tower")
+    """Whether the folder's model is a LLaVA with a film tower; others are not replaced here."""
+    config = read_json(folder / "config.json")
+    vision = config.get("vision_config") or {}
+    return (config.get("model_type"), vision.get("model_type")) == ("llava", "hilum_film_tower")
 
 
 def quantize(folder: Path, to: str, out: Path, env: Path) -> None:
