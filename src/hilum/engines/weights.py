@@ -12,18 +12,6 @@ from hilum.codes import Code, HilumError
 WEIGHTS = "model.safetensors"
 
 
-def need_torch() -> Any:
-    """torch, or ``extra_missing`` where it or transformers is not installed."""
-    try:
-        import torch
-        import transformers  # noqa: F401 - both are needed, one message serves
-    except ImportError as error:
-        raise HilumError(
-            Code.EXTRA_MISSING, "reader", "install it with: pip install 'hilum[local]'"
-        ) from error
-    return torch
-
-
 def open_folder(folder: Path) -> tuple[Any, Any, str]:
     """The tokenizer, the model in float32, and the sha256 of the weights.
 

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from hilum.codes import Code, HilumError
 from hilum.models.hub import changed_files, read_record
+from hilum.models.libraries import need_torch
 from hilum.models.licence import named, require_commercial, strictest
 from hilum.models.load import load_model
 from hilum.models.memory import PRECISIONS, cache_bytes, free_memory, size
-from hilum.models.presets import Part, need_torch
+from hilum.models.presets import Part
 from hilum.models.processing import OUR_CODE, open_processor, torchvision_state
 from hilum.models.safety import header, read_json, refuse_remote_code, weight_files
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hilum.codes import Code, HilumError
-from hilum.models.presets import Geometry, need_torch
+from hilum.models.libraries import need_torch
+from hilum.models.presets import Geometry
 from hilum.models.processing import image_processor, quiet
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -16,8 +16,9 @@ from typing import Any, Literal
 from hilum.codes import Code, HilumError
 from hilum.models.compose import IMAGE_TOKEN, template
 from hilum.models.layout import Parts
+from hilum.models.libraries import need_torch
 from hilum.models.licence import strictest
-from hilum.models.presets import Geometry, Preset, find, need_torch
+from hilum.models.presets import Geometry, Preset, find
 from hilum.models.processing import image_processor, quiet
 from hilum.models.safety import header, weight_files
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.codes import Code, HilumError
-from hilum.models.presets import need_torch
+from hilum.models.libraries import need_torch
 from hilum.models.processing import OUR_CODE, quiet
 from hilum.models.safety import read_json, refuse_remote_code, weight_files
 

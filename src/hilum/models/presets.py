@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from hilum.codes import Code, HilumError
 from hilum.findings import Record
+from hilum.models.libraries import need_torch
 from hilum.report import Language
 
 CARDS = Path(__file__).parent / "cards"
@@ -160,18 +161,6 @@ def meta_model(preset: Preset) -> Any:
         model = AutoModelForImageTextToText.from_config(config)
     model.tie_weights()
     return model
-
-
-def need_torch() -> Any:
-    """torch, or ``extra_missing`` where it or transformers is not installed."""
-    try:
-        import torch
-        import transformers  # noqa: F401 - both are needed, one message serves
-    except ImportError as error:
-        raise HilumError(
-            Code.EXTRA_MISSING, "models", "install it with: pip install 'hilum[local]'"
-        ) from error
-    return torch
 
 
 def count_parameters(preset: Preset) -> int:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hilum.codes import Code, HilumError
-from hilum.models.presets import Geometry, need_torch
+from hilum.models.libraries import need_torch
+from hilum.models.presets import Geometry
 
 # model_type -> processor class whose video half is left out without torchvision
 IMAGE_HALF = {

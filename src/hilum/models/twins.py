@@ -13,7 +13,8 @@ from typing import Any
 
 from hilum.codes import Code, HilumError
 from hilum.models.compose import Composed, compose, template
-from hilum.models.presets import Geometry, need_torch, read_yaml
+from hilum.models.libraries import need_torch
+from hilum.models.presets import Geometry, read_yaml
 from hilum.models.processing import image_half, quiet
 
 SIZES = Path(__file__).parent / "twins.yaml"

@@ -17,7 +17,8 @@ from hilum.codes import Code, HilumError
 from hilum.engines.base import Draft, Image, Located, Question, Request, Sampling
 from hilum.engines.likelihood import answer_probabilities, table
 from hilum.engines.local import draw
-from hilum.engines.weights import box_tokens, need_torch, open_folder
+from hilum.engines.weights import box_tokens, open_folder
+from hilum.models.libraries import need_torch
 
 if TYPE_CHECKING:
     from torch import Tensor

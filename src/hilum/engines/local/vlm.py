@@ -22,7 +22,7 @@ from hilum.engines.local.films import Film, Films
 from hilum.engines.local.place import Precision, choose_place
 from hilum.engines.local.together import Together
 from hilum.engines.local.words import Words
-from hilum.engines.weights import need_torch
+from hilum.models.libraries import need_torch
 
 # Requests that are written at once; the weights are read once for all of them.
 BATCH = 16
