@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import wrong
 from hilum.evaluation.metrics import auc, bootstrap, calibration_error, wilson
 from hilum.findings import Bone, Displacement, Finding, FindingName, Instance, Stage, Status
 from hilum.language import label, write
@@ -59,7 +60,9 @@ def main() -> None:
     figures |= erasing(rows, reports["en"], folder, reader)
     show(figures)
     if args.wrong:
-        picture_wrong(rows, reports["en"], folder, args.wrong)
+        read = zip(rows, reports["en"], strict=True)
+        cases = [(folder / row["path"], findings_of(row), report) for row, report in read]
+        wrong.picture(cases, SIMULATED, args.wrong)
     print(json.dumps(figures))
 
 
@@ -264,28 +267,6 @@ def show(figures: dict[str, Any]) -> None:
             print(f"{name:42s} {value[0]:.4f}  ({value[1]:.4f} to {value[2]:.4f})")
         else:
             print(f"{name:42s} {value}")
-
-
-def picture_wrong(
-    rows: list[dict[str, Any]], reports: list[Report], folder: Path, out: Path, most: int = 12
-) -> None:
-    """Pictures of each finding's worst errors: missed with certainty, or seen where none is."""
-    from hilum import imaging
-    from hilum.reading import overlay
-
-    out.mkdir(parents=True, exist_ok=True)
-    for name in SIMULATED:
-        errors = []
-        for row, report in zip(rows, reports, strict=True):
-            finding = report.finding(name)
-            assert finding is not None
-            error = abs(findings_of(row)[name].present - (finding.probability or 0))
-            errors.append((error, row, report))
-        worst = sorted(errors, key=lambda e: -e[0])[:most]
-        for k, (error, row, report) in enumerate(e for e in worst if e[0] >= 0.5):
-            picture = f"{name}-{k:02d}.png"
-            overlay.save(report, imaging.load_study([folder / row["path"]]), out / picture)
-            print(f"{picture}: {row['path']} p-error {error:.2f}; truth: {row['report']['en']}")
 
 
 if __name__ == "__main__":
