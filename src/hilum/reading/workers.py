@@ -25,7 +25,7 @@ from hilum.report import Report
 # fewer films than these before they are ready.
 MOST = 8
 WORTH = 100
-FEWEST = 8  # films a batch
+FEWEST = 8  # films a batch, where they share out evenly
 
 # Of one batch: what is said of each study, or why the reader says nothing.
 Said = list[Report | HilumError] | HilumError
@@ -46,7 +46,7 @@ def read_in_processes(
     Raises what opening the reader raises, and ``worker_lost`` where a process ends before its
     work does, as one does that the system kills for want of memory.
     """
-    size = min(BATCH, max(FEWEST, -(-len(files) // (4 * count))))  # or the last would be waited for
+    size = _batch(len(files), count)
     batches = [files[k : k + size] for k in range(0, len(files), size)]
     count = min(count, len(batches))
     with _begun(how, [batches[k::count] for k in range(count)]) as pipes:
@@ -55,6 +55,13 @@ def read_in_processes(
             if isinstance(said, HilumError):
                 raise said
             yield from ((study, one, None) for study, one in zip(batch, said, strict=True))
+
+
+def _batch(studies: int, count: int) -> int:
+    """Films a batch, so that all processes have as many and end together."""
+    most = min(BATCH, max(FEWEST, -(-studies // (4 * count))))
+    rounds = -(-studies // (count * most)) or 1
+    return -(-studies // (count * rounds)) or 1
 
 
 @contextmanager
