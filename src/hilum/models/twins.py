@@ -28,9 +28,11 @@ WORDS = (
 # Wide enough for every answer to hang on the film and the words; narrow in the embeddings, or a
 # head tied to them would say the last word again.
 STD, STD_WORDS = 0.25, 0.05
-# Of a twin that is to learn: adapters cannot make a frozen head's words longer. At this width; a
+# Of a seeing twin's language model where nothing else is asked.
+WIDTH = 64
+# Of a twin that is to learn: adapters cannot make a frozen head's words longer. At that width; a
 # wider one's layers are narrower in spread, so that sums stay as large.
-LEARNING, WIDTH = (0.125, 0.2), 64
+LEARNING = (0.125, 0.2)
 SEEING = ("gemma3", "llava-dinov2")
 
 
